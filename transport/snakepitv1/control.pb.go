@@ -139,6 +139,9 @@ type Daemon struct {
 	// Guarantees that this launcher cannot give here, one sentence each.
 	NotGuaranteed []string `protobuf:"bytes,11,rep,name=not_guaranteed,json=notGuaranteed,proto3" json:"not_guaranteed,omitempty"`
 	DefaultPool   string   `protobuf:"bytes,12,opt,name=default_pool,json=defaultPool,proto3" json:"default_pool,omitempty"`
+	// What the daemon itself uses: they stay where they are, whatever workers do.
+	Goroutines    int32 `protobuf:"varint,13,opt,name=goroutines,proto3" json:"goroutines,omitempty"`
+	OpenFiles     int32 `protobuf:"varint,14,opt,name=open_files,json=openFiles,proto3" json:"open_files,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -255,6 +258,20 @@ func (x *Daemon) GetDefaultPool() string {
 		return x.DefaultPool
 	}
 	return ""
+}
+
+func (x *Daemon) GetGoroutines() int32 {
+	if x != nil {
+		return x.Goroutines
+	}
+	return 0
+}
+
+func (x *Daemon) GetOpenFiles() int32 {
+	if x != nil {
+		return x.OpenFiles
+	}
+	return 0
 }
 
 type Pool struct {
@@ -1092,7 +1109,7 @@ const file_snakepit_v1_control_proto_rawDesc = "" +
 	"\x06target\x18\x01 \x01(\tR\x06target\"c\n" +
 	"\vStatusReply\x12+\n" +
 	"\x06daemon\x18\x01 \x01(\v2\x13.snakepit.v1.DaemonR\x06daemon\x12'\n" +
-	"\x05pools\x18\x02 \x03(\v2\x11.snakepit.v1.PoolR\x05pools\"\xee\x02\n" +
+	"\x05pools\x18\x02 \x03(\v2\x11.snakepit.v1.PoolR\x05pools\"\xad\x03\n" +
 	"\x06Daemon\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x1a\n" +
@@ -1107,7 +1124,12 @@ const file_snakepit_v1_control_proto_rawDesc = "" +
 	"\blauncher\x18\n" +
 	" \x01(\tR\blauncher\x12%\n" +
 	"\x0enot_guaranteed\x18\v \x03(\tR\rnotGuaranteed\x12!\n" +
-	"\fdefault_pool\x18\f \x01(\tR\vdefaultPool\"\x9c\x04\n" +
+	"\fdefault_pool\x18\f \x01(\tR\vdefaultPool\x12\x1e\n" +
+	"\n" +
+	"goroutines\x18\r \x01(\x05R\n" +
+	"goroutines\x12\x1d\n" +
+	"\n" +
+	"open_files\x18\x0e \x01(\x05R\topenFiles\"\x9c\x04\n" +
 	"\x04Pool\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +

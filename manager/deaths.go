@@ -1,0 +1,91 @@
+package manager
+
+import (
+	"strings"
+	"time"
+
+	"github.com/snakepitd/snakepitd/units"
+)
+
+// keptDeaths is how many deaths of a pool are kept.
+const keptDeaths = 64
+
+// Causes of a death, the field that programs read.
+const (
+	CauseExit        = "exit"         // it ended by itself
+	CauseSignal      = "signal"       // somebody's signal ended it
+	CauseStartFailed = "start-failed" // it never became ready
+	CauseUnhealthy   = "unhealthy"    // it lived but could not be reached
+	CauseStopped     = "stopped"      // it was not wanted any more
+	CauseRestart     = "restart"      // a person asked for a new one
+	CauseLeftover    = "leftover"     // a former daemon had left it
+)
+
+// Death is the end of one worker and its cause.
+type Death struct {
+	Pool, Worker string
+	PID          int
+	At           time.Time
+	Cause        string
+	Reason       string // one sentence
+	Exit         units.Exit
+	Uptime       time.Duration
+	Calls        uint64
+	Output       string // the last lines it wrote
+	Left         int    // processes of it that outlived its main process
+}
+
+// death judges the end of a worker. planned and wanted are its slot's at the
+// moment of the end.
+func (w *worker) death(pool string, exit units.Exit, planned, wanted bool) *Death {
+	d := &Death{Pool: pool, Worker: w.id.String(), At: time.Now(), Exit: exit}
+	if w.process != nil {
+		d.PID = w.process.Identity().PID
+	}
+	if !w.started.IsZero() {
+		d.Uptime = d.At.Sub(w.started)
+	}
+	ended := "it ended: " + exit.String()
+	if w.process == nil {
+		ended = "no process was started"
+	}
+	switch {
+	case !wanted:
+		d.Cause, d.Reason = CauseStopped, "stopped ("+exit.String()+")"
+	case planned:
+		d.Cause, d.Reason = CauseRestart, "restart was asked for ("+exit.String()+")"
+	case w.stopNote != "":
+		d.Cause, d.Reason = CauseUnhealthy, w.stopNote
+	case w.ready.IsZero() && w.bootNote != "":
+		d.Cause, d.Reason = CauseStartFailed, w.bootNote
+	case w.ready.IsZero():
+		d.Cause, d.Reason = CauseStartFailed, ended+" before it was ready"
+	case exit.Signal != 0:
+		d.Cause, d.Reason = CauseSignal, exit.String()
+	default:
+		d.Cause, d.Reason = CauseExit, exit.String()
+	}
+	return d
+}
+
+// finish completes a death with what is known after release.
+func (d *Death) finish(tail *units.Tail, left int) {
+	d.Left = left
+	if tail != nil {
+		d.Output = tail.String()
+	}
+	if d.Cause == CauseStartFailed {
+		if last := lastLine(d.Output); last != "" && !strings.Contains(d.Reason, last) {
+			d.Reason += ": " + last
+		}
+	}
+}
+
+// lastLine is the last line with something in it.
+func lastLine(s string) string {
+	s = strings.TrimRight(s, " \t\r\n")
+	if i := strings.LastIndexByte(s, '\n'); i >= 0 {
+		s = s[i+1:]
+	}
+	return strings.TrimSpace(s)
+}

@@ -1,0 +1,47 @@
+package manager
+
+import (
+	"strconv"
+	"sync"
+
+	"github.com/snakepitd/snakepitd/units"
+)
+
+// notices is what a worker told the daemon by the sd_notify protocol.
+type notices struct {
+	ready chan struct{} // closed at the first READY=1
+
+	mu      sync.Mutex
+	isReady bool   // guarded by mu, as all below
+	status  string // the last STATUS=
+	reports bool   // it tells when an abandoned call is over
+	running int
+}
+
+func newNotices() *notices { return &notices{ready: make(chan struct{})} }
+
+// heard takes one datagram in and returns the id of a call that is over, or "".
+func (n *notices) heard(m units.Message) (over string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s, ok := m.Fields["STATUS"]; ok {
+		n.status = s
+	}
+	if m.Fields["X_SNAKEPIT_SDK"] == "1" {
+		n.reports = true
+	}
+	if r, err := strconv.Atoi(m.Fields["X_SNAKEPIT_RUNNING"]); err == nil {
+		n.running = r
+	}
+	if m.Fields["READY"] == "1" && !n.isReady {
+		n.isReady = true
+		close(n.ready)
+	}
+	return m.Fields["X_SNAKEPIT_CALL_OVER"]
+}
+
+func (n *notices) snapshot() (status string, reports bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.status, n.reports
+}
