@@ -67,8 +67,8 @@ func (le *lease) awaitOver() {
 		if reports && m.alive() {
 			ctx, cancel := context.WithTimeout(context.Background(), le.table.overrun)
 			defer cancel()
-			running, err := m.worker.Running(ctx)
-			if err != nil || running[le.call] {
+			running, err := m.worker.Running(ctx, le.call)
+			if err != nil || running {
 				le.awaitOver()
 				return
 			}

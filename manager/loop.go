@@ -65,7 +65,7 @@ func (p *pool) absorb(s *slot, ev event) {
 	case evReleased:
 		p.released(s, w, ev)
 	case evNotRelease:
-		s.reason = ev.cause
+		s.stuck, s.reason, p.cause = true, ev.cause, ev.cause
 		p.event(slog.LevelError, "not-released", w, ev.cause)
 	case evDeadline:
 		if s.state == Starting {
@@ -225,8 +225,7 @@ func (p *pool) released(s *slot, w *worker, ev event) {
 	if ev.moved != 0 {
 		p.event(slog.LevelError, "quarantined", w, fmt.Sprintf("port %d stays busy after release_timeout (%s): somebody else holds it; the slot gets another port", ev.moved, p.conf.ReleaseTimeout))
 	}
-	s.worker = nil
-	s.kills = 0
+	s.worker, s.kills, s.stuck = nil, 0, false
 	now := time.Now()
 	s.verdict, s.next = respawnNow, now
 	if until, cause, failed := p.policy.failed(now); failed && !s.planned {

@@ -81,6 +81,7 @@ func New(o Options) *Manager {
 		runID: o.RunID, registry: o.Registry, launcher: o.Launcher, health: o.Health, output: o.Output, log: o.Log,
 		ports:  registry.NewPorts(o.Config.Daemon.Ports.First, o.Config.Daemon.Ports.Last),
 		events: newEvents(o.Log), boots: newBoots(max(2, runtime.NumCPU())),
+		notifyPath: o.NotifyPath, live: map[*worker]Process{},
 	}
 	for _, found := range o.Pools {
 		p := newPool(found, m.shared)

@@ -24,6 +24,7 @@ type slot struct {
 	delay     time.Duration // of the back-off that verdict asks for
 	next      time.Time     // when back-off or cool-down ends
 	reason    string        // what the state waits for, or why it is not ready
+	stuck     bool          // release found something left: nobody should wait for this slot
 	badStart  bool          // the last worker never became ready
 	kills     int           // how often the worker in it was sent SIGKILL
 	timer     *time.Timer
@@ -48,7 +49,7 @@ func (s *slot) view() view {
 // that callers learn the cause at once; after the death of a ready worker it does
 // not.
 func (s *slot) coming() bool {
-	if !s.wanted {
+	if !s.wanted || s.stuck {
 		return false
 	}
 	switch s.state {

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -119,25 +118,57 @@ func TestTwoDaemonsOnOneDirectory(t *testing.T) {
 	}
 }
 
-// TestFullDisk: with no room for a record nothing is started; calls in flight and
-// ready workers go on; when there is room again the pool recovers by itself. The
-// full disk is a tiny tmpfs in a mount namespace of the daemon's own.
+// TestFullDisk: with no room for the run state nothing is started or forgotten, and
+// callers learn why at once; when there is room again the pool recovers by itself.
+// The full disk is a tiny tmpfs in a mount namespace of the daemon's own.
 func TestFullDisk(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("a small file system to fill needs root")
 	}
 	dir := shortDir(t)
-	run := filepath.Join(dir, "run")
-	if err := os.Mkdir(run, 0o711); err != nil {
+	small := filepath.Join(dir, "small")
+	if err := os.Mkdir(small, 0o711); err != nil {
 		t.Fatal(err)
 	}
-	d := &daemontest.Daemon{Dir: run, Config: filepath.Join(dir, "snakepitd.toml"), Log: &daemontest.Log{}}
-	conf := fmt.Sprintf("[daemon]\nruntime_dir = %q\nlisten = \"unix:%s/f.sock\"\ncontrol = \"unix:%s/control.sock\"\n%s", run, dir, dir, daemontest.TextPool(repo(), 1, ""))
+	d := &daemontest.Daemon{Dir: dir, Config: filepath.Join(dir, "snakepitd.toml"), Log: &daemontest.Log{}}
+	conf := fmt.Sprintf("[daemon]\nruntime_dir = %q\nlisten = \"unix:%s/snakepitd.sock\"\ncontrol = \"unix:%s/control.sock\"\n%s",
+		filepath.Join(small, "run"), dir, dir, daemontest.TextPool(repo(), 1, `release_timeout = "300ms"`))
 	if err := os.WriteFile(d.Config, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Skip("needs a control socket outside the full file system: see below")
-	_ = syscall.CLONE_NEWNS
-	_ = context.Background
-	_ = snakepitv1.Pool{}
+	err := d.Run(within(t, 20*time.Second), exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c",
+		`mount -t tmpfs -o size=256k none "$1" && exec "$2" --config "$3"`, "sh", small, filepath.Join(bin, "snakepitd"), d.Config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, d) })
+	p := awaitPool(t, d, "text", daemontest.AllReady)
+	inside := fmt.Sprintf("/proc/%d/root%s/filler", d.Cmd.Process.Pid, small)
+	if err := os.WriteFile(inside, make([]byte, 1<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	client := textpool.NewTextClient(dial(t, d))
+	if _, err := client.Analyze(within(t, 10*time.Second), &textpool.AnalyzeRequest{}); err != nil {
+		t.Errorf("a ready worker while the disk is full: %v", err)
+	}
+	if err := syscall.Kill(int(p.GetSlots()[0].GetPid()), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	p = awaitPool(t, d, "text", func(p *snakepitv1.Pool) bool {
+		return strings.Contains(p.GetReason(), "no space left on device")
+	})
+	if s := p.GetSlots()[0].GetState(); s == "ready" {
+		t.Errorf("a worker was started without a record: %v", p)
+	}
+	_, err = client.Analyze(within(t, 10*time.Second), &textpool.AnalyzeRequest{})
+	if reason(err) != "NO_WORKER" || !strings.Contains(err.Error(), "no space left on device") {
+		t.Errorf("the caller while the disk is full: %v", err)
+	}
+	if err := os.Remove(inside); err != nil {
+		t.Fatal(err)
+	}
+	awaitPool(t, d, "text", daemontest.AllReady)
+	if _, err := client.Analyze(within(t, 10*time.Second), &textpool.AnalyzeRequest{}); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
 }
