@@ -20,6 +20,7 @@ func (p *pool) perform(s *slot, w *worker, e effect) {
 	case doWatch:
 		go p.watch(s.number, w)
 	case doBoot:
+		w.booted = make(chan struct{})
 		go p.boot(s.number, w)
 	case doAbort:
 		w.abort()
@@ -30,10 +31,10 @@ func (p *pool) perform(s *slot, w *worker, e effect) {
 	case doWithdraw:
 		p.leases.withdraw(w.member)
 	case doTerminate:
-		p.signal(s, w, "SIGTERM", w.process.Terminate)
+		p.signal(w, "SIGTERM", w.process.Terminate)
 	case doKill:
 		s.kills++
-		go p.signal(s, w, "SIGKILL", w.process.Kill)
+		go p.signal(w, "SIGKILL", w.process.Kill)
 	case doRelease:
 		w.abort()
 		go p.release(s.number, w)
@@ -42,7 +43,7 @@ func (p *pool) perform(s *slot, w *worker, e effect) {
 	}
 }
 
-func (p *pool) signal(s *slot, w *worker, name string, send func() error) {
+func (p *pool) signal(w *worker, name string, send func() error) {
 	if err := send(); err != nil {
 		p.shared.log.Error("cannot send "+name, "pool", p.conf.Name, "worker", w.id.String(), "error", err)
 	}

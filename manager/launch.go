@@ -101,6 +101,7 @@ func (p *pool) assignAddress(w *worker) error {
 // boot opens the gate and waits until the worker is ready in the way its pool asks
 // for. It answers ready, not-ready, or boot-ended when the process ended first.
 func (p *pool) boot(slot int, w *worker) {
+	defer close(w.booted)
 	defer w.boots()
 	ctx, cancel := w.while(p.conf.StartTimeout + time.Second) // the slot's timer is the judge
 	defer cancel()

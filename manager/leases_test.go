@@ -32,8 +32,7 @@ func acquire(t *testing.T, l *leases, id string) *lease {
 }
 
 func reasonOf(err error) transport.Reason {
-	var r *transport.Refusal
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*transport.Refusal](err); ok {
 		return r.Reason
 	}
 	return ""

@@ -3,6 +3,7 @@ package manager
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -53,6 +54,9 @@ func (p *pool) absorb(s *slot, ev event) {
 	case evNotReady, evBootEnded:
 		if w.bootNote == "" || ev.kind == evNotReady {
 			w.bootNote = ev.cause
+		}
+		if d := p.deathOf(w); w.ended && d != nil && ev.cause != "" && d.Cause == CauseStartFailed {
+			d.Reason = ev.cause // the end was seen first
 		}
 	case evNoProcess:
 		w.bootNote = ev.cause
@@ -238,9 +242,9 @@ func (p *pool) released(s *slot, w *worker, ev event) {
 
 func (p *pool) deathOf(w *worker) *Death {
 	name := w.id.String()
-	for i := len(p.deaths) - 1; i >= 0; i-- {
-		if p.deaths[i].Worker == name {
-			return p.deaths[i]
+	for _, v := range slices.Backward(p.deaths) {
+		if v.Worker == name {
+			return v
 		}
 	}
 	return nil

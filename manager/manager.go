@@ -100,8 +100,22 @@ func New(o Options) *Manager {
 func (m *Manager) Start() {
 	m.started = time.Now()
 	m.takeLeftovers()
+	m.leasePorts()
 	for _, p := range m.byName {
 		p.start()
+	}
+}
+
+// leasePorts gives every slot its port in the order of the slots, so that people
+// find them where they look. A lease that fails is tried again at launch, which
+// tells why.
+func (m *Manager) leasePorts() {
+	for _, p := range m.byName {
+		for _, s := range p.slots {
+			if p.conf.UsesPort() {
+				_, _ = m.shared.ports.Lease(s.name(p.conf.Name))
+			}
+		}
 	}
 }
 

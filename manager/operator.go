@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -70,8 +71,7 @@ func (o Operator) Why(ctx context.Context, req *pb.WhyRequest) (*pb.WhyReply, er
 	out := &pb.WhyReply{}
 	for _, p := range pools {
 		p.call(ctx, func() {
-			for i := len(p.deaths) - 1; i >= 0; i-- {
-				d := p.deaths[i]
+			for _, d := range slices.Backward(p.deaths) {
 				if target == "" || target == p.conf.Name || d.Worker == target || strings.HasPrefix(d.Worker, target+"-") {
 					out.Deaths = append(out.Deaths, d.proto())
 				}

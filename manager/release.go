@@ -17,6 +17,9 @@ import (
 // that stays busy then goes to quarantine, which is an answer too: the slot moves.
 func (p *pool) release(slot int, w *worker) {
 	w.boots()
+	if w.booted != nil {
+		<-w.booted // why it could not become ready comes before released
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), p.conf.ReleaseTimeout)
 	defer cancel()
 	left, moved, err := p.releaseAll(ctx, w)

@@ -74,6 +74,7 @@ type worker struct {
 	tail     *units.Tail   // the last 8 KiB of its output; has its own lock
 	output   Flusher       // where its output goes besides
 	notices  *notices      // what it told by notify; has its own lock
+	booted   chan struct{} // closed when boot has answered; nil when it was never begun
 	aborted  chan struct{} // closed by the loop: launch and boot answer soon
 	leftover units.Identity
 	adopted  bool // of a former daemon: only to be released

@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-var update = flag.Bool("update", false, "write docs/states.md") //nolint:gochecknoglobals // a flag of the test binary
+var update = flag.Bool("update", false, "write docs/states.md")
 
 func TestDiagram(t *testing.T) {
 	page := filepath.Join("..", "docs", "states.md")
@@ -89,6 +89,7 @@ func (m *model) apply(t *rapid.T, on eventKind) {
 		m.process, m.v.hasProcess, m.watched = false, false, false
 	case evReleased:
 		m.released = true
+	default: // the others only reach next
 	}
 	out, known := next(m.v, on)
 	if !known {

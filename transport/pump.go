@@ -18,7 +18,6 @@ var errClientGone = errors.New("the client left")
 func (c *call) try(w *Worker) attempt {
 	ctx, cancel := context.WithCancel(c.ctx)
 	defer cancel()
-	breaks := w.breaks.Load()
 	desc := grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
 	var opts []grpc.CallOption
 	if c.req.subtype != "" {
@@ -38,7 +37,7 @@ func (c *call) try(w *Worker) attempt {
 		go c.replay.upload(ctx, ws, cancel)
 	}
 	err = c.download(ws)
-	return c.ended(w, ws, err, breaks)
+	return c.ended(w, ws, err)
 }
 
 // upload passes what the client sends. It ends with the call: both streams fail
@@ -107,7 +106,7 @@ func (c *call) download(ws grpc.ClientStream) error {
 }
 
 // ended tells apart who ended the stream to the worker, and makes the answer.
-func (c *call) ended(w *Worker, ws grpc.ClientStream, err error, breaks uint64) attempt {
+func (c *call) ended(w *Worker, ws grpc.ClientStream, err error) attempt {
 	if errors.Is(err, errClientGone) {
 		return attempt{err: c.failure(context.Canceled), outcome: Outcome{Abandoned: true}}
 	}
@@ -121,13 +120,13 @@ func (c *call) ended(w *Worker, ws grpc.ClientStream, err error, breaks uint64) 
 		// whose deadline its server has already answered.
 		return attempt{err: c.failure(gone), outcome: Outcome{Abandoned: true}}
 	}
-	if w.breaks.Load() != breaks && brokenStream(err, trailer) {
+	if brokenStream(err, trailer) && brokeUnder(ws) {
 		return attempt{err: err, outcome: Outcome{Broken: true}}
 	}
 	if overLimit(err, trailer, w.opts.MaxMessage) {
 		return attempt{err: c.tooLarge("a message of the worker", 0), outcome: Outcome{Abandoned: true}}
 	}
-	if trailer != nil {
+	if len(trailer) > 0 {
 		c.stream.SetTrailer(answer(trailer))
 	}
 	return attempt{err: err}

@@ -154,10 +154,10 @@ func failure(err error) error {
 
 // brokenStream says whether err can be grpc's own word for a connection that broke.
 // An application's UNAVAILABLE comes with trailers, details or words of its own.
-// The caller also knows that a connection broke meanwhile.
+// The caller also knows whether the connection of the stream broke.
 func brokenStream(err error, trailer metadata.MD) bool {
 	s := status.Convert(err)
-	if s.Code() != codes.Unavailable || trailer != nil || len(s.Proto().GetDetails()) > 0 {
+	if s.Code() != codes.Unavailable || len(trailer) > 0 || len(s.Proto().GetDetails()) > 0 {
 		return false
 	}
 	for _, words := range []string{"connection error: ", "closing transport due to: ", "error reading from server", "transport is closing", "transport: "} {
@@ -173,6 +173,6 @@ func brokenStream(err error, trailer metadata.MD) bool {
 // but hardly with our limit in them.
 func overLimit(err error, trailer metadata.MD, limit int) bool {
 	s := status.Convert(err)
-	return s.Code() == codes.ResourceExhausted && trailer == nil && len(s.Proto().GetDetails()) == 0 &&
+	return s.Code() == codes.ResourceExhausted && len(trailer) == 0 && len(s.Proto().GetDetails()) == 0 &&
 		strings.HasPrefix(s.Message(), "grpc: ") && strings.HasSuffix(s.Message(), fmt.Sprintf("vs. %d)", limit))
 }

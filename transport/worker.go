@@ -7,13 +7,11 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 )
@@ -36,7 +34,6 @@ type Worker struct {
 	opts             WorkerOptions
 	network, address string
 	conn             *grpc.ClientConn
-	breaks           atomic.Uint64 // connections that broke, counted before grpc knows
 
 	mu     sync.Mutex
 	failed chan struct{} // guarded by mu: closed at the next failure
@@ -62,7 +59,7 @@ func NewWorker(o WorkerOptions) (*Worker, error) {
 	}
 	w := &Worker{opts: o, network: network, address: address, failed: make(chan struct{})}
 	w.conn, err = grpc.NewClient("passthrough:///worker",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(newMarking()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return w.dial(ctx) }),
 		grpc.WithNoProxy(), grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(), grpc.WithDisableHealthCheck(),
 		grpc.WithIdleTimeout(0), // a call must not pay for a new connection
@@ -107,7 +104,6 @@ func (w *Worker) dial(ctx context.Context) (net.Conn, error) {
 		}
 	}
 	return &workerConn{Conn: conn, over: func(err error) {
-		w.breaks.Add(1)
 		w.fail(fmt.Errorf("the connection to %s ended: %w", w.opts.Address, err))
 	}}, nil
 }

@@ -123,4 +123,3 @@ func readInto(path string, buf []byte) (int, error) {
 		return max(n, 0), err
 	}
 }
-

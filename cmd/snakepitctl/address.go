@@ -19,9 +19,7 @@ func parseAddress(text, flag string) (address, error) {
 		path, isUnix = text, true
 	}
 	if isUnix {
-		if strings.HasPrefix(path, "//") { // unix:///PATH, as gRPC writes it
-			path = path[2:]
-		}
+		path = strings.TrimPrefix(path, "//") // unix:///PATH, as gRPC writes it
 		if path == "" {
 			return address{}, fail(exitUsage, "write unix:PATH", "cannot read %s %q: the path is missing", flag, text)
 		}

@@ -39,10 +39,15 @@ Exit codes:
 
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, w world) int {
+	out := &sink{to: w.stdout}
+	w.stdout = out
 	a := &app{world: w}
 	root := a.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if err == nil && out.err != nil {
+		err = fail(exitFailed, "", "cannot write the output: %w", out.err)
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -73,8 +78,21 @@ func (a *app) root() *cobra.Command {
 	return root
 }
 
-// printf writes text for people. A terminal that has gone away is noticed by the
-// runtime (SIGPIPE), so there is nobody to tell.
+// sink keeps the first error of the output, so that a full disk is not a success.
+type sink struct {
+	to  io.Writer
+	err error
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	n, err := s.to.Write(p)
+	if s.err == nil {
+		s.err = err
+	}
+	return n, err
+}
+
+// printf writes to stdout; the sink keeps its errors.
 func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.stdout, format, args...) }
 
 // age is how long ago t was, in its two largest units, as the configuration

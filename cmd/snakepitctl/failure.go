@@ -89,8 +89,7 @@ func unreachable(what, address, flag string, err error) *failure {
 
 // cause is the innermost part of a dial error: the address is already named.
 func cause(err error) error {
-	var no syscall.Errno
-	if errors.As(err, &no) {
+	if no, ok := errors.AsType[syscall.Errno](err); ok {
 		return no
 	}
 	return err

@@ -22,7 +22,7 @@ type fakeControl struct {
 	following chan struct{} // gets a value when a stream has sent what it has; nil = streams end
 }
 
-func before(d time.Duration) *timestamppb.Timestamp { return timestamppb.New(clock.Add(-d)) }
+func before(d time.Duration) *timestamppb.Timestamp { return timestamppb.New(clock().Add(-d)) }
 
 // refuse is an error as the daemon's, with an ErrorInfo.
 func refuse(code codes.Code, reason, message string) error {
@@ -52,7 +52,7 @@ func (f *fakeControl) Status(_ context.Context, req *pb.StatusRequest) (*pb.Stat
 	}
 	image := &pb.Pool{
 		Name: "image", State: "failed", Reason: "crash loop: 11 workers died", Workers: 1, MaxQueue: 10, Rejected: 3, Deaths: 11,
-		Slots:       []*pb.Slot{{State: "failed", Since: before(2 * time.Second), Deaths: 11, Failures: 11, NextAttempt: timestamppb.New(clock.Add(28 * time.Second)), Reason: "crash loop"}},
+		Slots:       []*pb.Slot{{State: "failed", Since: before(2 * time.Second), Deaths: 11, Failures: 11, NextAttempt: timestamppb.New(clock().Add(28 * time.Second)), Reason: "crash loop"}},
 		Quarantined: []*pb.Quarantine{{Port: 21007, Slot: "image-0", Since: before(90 * time.Minute)}},
 	}
 	text := &pb.Pool{

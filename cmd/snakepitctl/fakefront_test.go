@@ -75,7 +75,7 @@ func reflectV1(s *grpc.Server, o reflection.ServerOptions) {
 }
 
 func reflectV1Alpha(s *grpc.Server, o reflection.ServerOptions) {
-	reflectionv1alpha.RegisterServerReflectionServer(s, reflection.NewServer(o)) //nolint:staticcheck // what the fallback is for
+	reflectionv1alpha.RegisterServerReflectionServer(s, reflection.NewServer(o))
 }
 
 // newFront is a gRPC server with the service test.v1.Echo, which refuses pools

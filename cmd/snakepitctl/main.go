@@ -14,7 +14,7 @@ import (
 )
 
 // version is set by the build (-ldflags -X main.version=...).
-var version = "devel" //nolint:gochecknoglobals // the linker writes it
+var version = "devel"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)

@@ -138,7 +138,7 @@ func v1(conn grpc.ClientConnInterface) func(context.Context) (asker, error) {
 // v1alpha has the same messages under older names: they are carried over as bytes.
 func v1alpha(conn grpc.ClientConnInterface) func(context.Context) (asker, error) {
 	return func(ctx context.Context) (asker, error) {
-		s, err := reflectionv1alpha.NewServerReflectionClient(conn).ServerReflectionInfo(ctx) //nolint:staticcheck // for servers that have only this one
+		s, err := reflectionv1alpha.NewServerReflectionClient(conn).ServerReflectionInfo(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -33,8 +33,8 @@ func refusal(what string, err error, trailers metadata.MD, types *schema) *failu
 	st := status.Convert(err)
 	r := &refused{Code: codeName(st.Code()), Message: st.Message(), Trailers: map[string][]string{}}
 	for key, values := range trailers {
-		if key == "grpc-status-details-bin" {
-			continue // the details, below
+		if key == "grpc-status-details-bin" || key == "content-type" {
+			continue // the first are the details below, the second belongs to gRPC
 		}
 		for _, v := range values {
 			if strings.HasSuffix(key, "-bin") {

@@ -20,14 +20,14 @@ import (
 	pb "github.com/snakepitd/snakepitd/transport/snakepitv1"
 )
 
-// clock is the moment at which all scripts run.
-var clock = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+// clock tells the moment at which all scripts run.
+func clock() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"snakepitctl": func() {
 		os.Exit(run(context.Background(), os.Args[1:], world{
 			stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, uid: 1000,
-			now: func() time.Time { return clock },
+			now: clock,
 		}))
 	}})
 }
@@ -64,7 +64,7 @@ func setup(env *testscript.Env) error {
 		return err
 	}
 	for name, s := range servers {
-		l, err := net.Listen("unix", filepath.Join(env.WorkDir, name))
+		l, err := new(net.ListenConfig).Listen(context.Background(), "unix", filepath.Join(env.WorkDir, name))
 		if err != nil {
 			return err
 		}

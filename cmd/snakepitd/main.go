@@ -21,7 +21,7 @@ import (
 )
 
 // version is set by the build (-ldflags -X main.version=...).
-var version = "devel" //nolint:gochecknoglobals // the linker writes it
+var version = "devel"
 
 // Exit codes, the same as snakepitctl's where they mean the same.
 const (

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"strings"
 )
@@ -17,9 +18,7 @@ func (r Resolved) ReadEnvironment() (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		for name, value := range one {
-			all[name] = value
-		}
+		maps.Copy(all, one)
 	}
 	return all, nil
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -41,12 +42,8 @@ func (r Resolved) Environment(v Values, files, contract map[string]string) []str
 	for name, template := range r.Pool.Environment {
 		all[name] = v.expand(template, r.Python)
 	}
-	for name, value := range files {
-		all[name] = value
-	}
-	for name, value := range contract {
-		all[name] = value
-	}
+	maps.Copy(all, files)
+	maps.Copy(all, contract)
 	list := make([]string, 0, len(all))
 	for _, name := range sortedKeys(all) {
 		list = append(list, name+"="+all[name])

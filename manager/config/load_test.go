@@ -44,8 +44,7 @@ func TestProblems(t *testing.T) {
 			if err == nil {
 				t.Fatalf("accepted: %+v", c)
 			}
-			var problems Problems
-			if !errors.As(err, &problems) {
+			if _, ok := errors.AsType[Problems](err); !ok {
 				t.Fatalf("the error has no Problems: %v", err)
 			}
 			golden := strings.TrimSuffix(file, ".toml") + ".golden"

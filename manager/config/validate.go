@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -92,9 +93,9 @@ func (p Pool) validate(at path, r *report) {
 	if !isName(p.Name) {
 		r.key(at, "the pool name %q is not a name: %s", p.Name, nameRule(p.Name))
 	}
-	switch {
-	case p.Kind == "grpc":
-	case p.Kind == "tools":
+	switch p.Kind {
+	case "grpc":
+	case "tools":
 		r.value(at.with("kind"), "kind \"tools\" is not in this version, only \"grpc\": write exec with a program that serves gRPC")
 	default:
 		r.value(at.with("kind"), "kind %q does not exist: write \"grpc\" or remove the key", p.Kind)
@@ -130,7 +131,7 @@ func (p Pool) validateNumbers(at path, r *report) {
 	}
 	v := reflect.ValueOf(p)
 	for _, k := range keys(v.Type()) {
-		d, ok := v.Field(k.index).Interface().(time.Duration)
+		d, ok := reflect.TypeAssert[time.Duration](v.Field(k.index))
 		key := at.with(k.name)
 		switch {
 		case !ok || r.has(key) || d >= time.Millisecond:
@@ -230,12 +231,7 @@ func (p Pool) validateTemplates(at path, r *report) {
 }
 
 func contains(list []string, word string) bool {
-	for _, w := range list {
-		if w == word {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(list, word)
 }
 
 // validateServices: a service leads to one pool.

@@ -97,8 +97,12 @@ class Worker:
         return check.with_call(request, timeout=timeout, **more)
 
     def hold(self, call: str, fifo: Path, timeout: Optional[float] = PATIENCE) -> Any:
-        """Begin a Hold; it may wait for a thread."""
-        return self.unary("Hold").future(
+        """Begin a Hold; it may wait for a thread.
+
+        Called as a stream, which is the same on the wire: a unary call of
+        grpcio's shows its initial metadata only when it has ended.
+        """
+        return self.channel.unary_stream("/test.v1.Test/Hold")(
             b"",
             timeout=timeout,
             metadata=(("snakepit-call", call), ("fifo", str(fifo))),

@@ -83,7 +83,8 @@ def test_a_call_that_is_not_the_daemons_is_not_reported(
     launch: Launch, fifo: Path
 ) -> None:
     worker = launch().connect()
-    call = worker.unary("Hold").future(b"", metadata=(("fifo", str(fifo)),))
+    hold = worker.channel.unary_stream("/test.v1.Test/Hold")
+    call = hold(b"", timeout=PATIENCE, metadata=(("fifo", str(fifo)),))
     call.initial_metadata()
     call.cancel()
     assert worker.notify.receive() == {"STATUS": "left"}
@@ -139,7 +140,7 @@ def test_cancelled_before_its_handler_began(launch: Launch, fifo: Path) -> None:
     second.cancel()
     assert worker.check()[0] == SERVING  # so its cancellation has, too
     release(fifo)
-    assert first.result() == b"held"
+    assert list(first) == [b"held"]
     assert worker.notify.receive() == over("c2")
     assert_silent(worker)
 
@@ -157,7 +158,7 @@ def test_running_counts_the_others(launch: Launch, tmp_path: Path) -> None:
     release(paths[0])
     assert worker.notify.receive() == over("c0", running=1)
     release(paths[1])
-    assert held[1].result() == b"held"
+    assert list(held[1]) == [b"held"]
     assert_silent(worker)
 
 
@@ -173,7 +174,7 @@ def test_asked_whether_a_call_runs(launch: Launch, fifo: Path) -> None:
     assert runs("c2") == "0"
     assert runs("c1") == "1"
     release(fifo)
-    assert call.result() == b"held"
+    assert list(call) == [b"held"]
     # Promised by the answer "1", although nothing disturbed the call.
     assert worker.notify.receive() == over("c1")
     assert runs("c1") == "0"
@@ -191,7 +192,7 @@ def test_concurrency_is_kept_to(launch: Launch, tmp_path: Path) -> None:
     assert worker.check()[0] == SERVING
     for call, path in zip(held, paths):
         release(path)
-        assert call.result() == b"held"
+        assert list(call) == [b"held"]
     assert worker.unary("Mark")(b"") == b"2"
 
 

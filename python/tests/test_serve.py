@@ -166,7 +166,7 @@ def test_a_stop_lets_the_running_call_end(
     worker.process.send_signal(number)
     assert worker.notify.receive() == {"STOPPING": "1"}
     release(fifo)
-    assert call.result() == b"held"
+    assert list(call) == [b"held"]
     output, errors = worker.process.communicate(timeout=PATIENCE)
     assert (worker.process.returncode, output, errors) == (
         0,
@@ -236,12 +236,13 @@ def test_only_in_the_main_thread() -> None:
 
 def test_add_only_registers() -> None:
     registrar = _Registrar(None, set())
-    for forbidden in (
-        lambda: registrar.add_insecure_port("127.0.0.1:0"),
-        lambda: registrar.add_secure_port("127.0.0.1:0", None),
-        registrar.start,
-        lambda: registrar.stop(None),
-        registrar.wait_for_termination,
-    ):
-        with pytest.raises(RuntimeError, match="itself"):
-            forbidden()
+    with pytest.raises(RuntimeError, match="listens on 127.0.0.1:0 itself"):
+        registrar.add_insecure_port("127.0.0.1:0")
+    with pytest.raises(RuntimeError, match="listens on 127.0.0.1:0 itself"):
+        registrar.add_secure_port("127.0.0.1:0", None)
+    with pytest.raises(RuntimeError, match="starts the server itself"):
+        registrar.start()
+    with pytest.raises(RuntimeError, match="stops the server itself"):
+        registrar.stop(None)
+    with pytest.raises(RuntimeError, match="waits for the end itself"):
+        registrar.wait_for_termination()

@@ -5,6 +5,7 @@ names, whatever their client does, and send the status "left ID" when it leaves:
 so a test sees by events alone where they are.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -25,22 +26,22 @@ def metadata(context: Any, key: str) -> str:
     return str(dict(context.invocation_metadata()).get(key, ""))
 
 
-def begin(context: Any) -> None:
-    call = metadata(context, "snakepit-call")
-
-    def left() -> None:
-        if not context.is_active():
-            notify.status("left " + call)
-
-    if metadata(context, "fifo"):
-        context.add_callback(left)
-
-
-def wait(context: Any) -> None:
+@contextlib.contextmanager
+def until_released(context: Any) -> Iterator[None]:
+    """Waits at its end; says so when the client leaves before."""
     fifo = metadata(context, "fifo")
-    if fifo:
+    if not fifo:
+        yield
+        return
+    call = metadata(context, "snakepit-call")
+    over = threading.Event()
+    context.add_callback(lambda: over.is_set() or notify.status("left " + call))
+    try:
+        yield
+    finally:
         with open(fifo, "rb") as release:
             release.read()
+        over.set()
 
 
 def echo(request: bytes, context: Any) -> bytes:
@@ -66,39 +67,29 @@ def hold(request: bytes, context: Any) -> bytes:
     with lock:
         running += 1
         peak = max(peak, running)
-    begin(context)
-    context.send_initial_metadata((("started", "1"),))
-    wait(context)
+    with until_released(context):
+        context.send_initial_metadata((("started", "1"),))
     with lock:
         running -= 1
     return b"held"
 
 
 def flow(request: bytes, context: Any) -> Iterator[bytes]:
-    begin(context)
-    try:
+    with until_released(context):
         for number in range(int(request)):
             yield b"%d" % number
-    finally:
-        wait(context)
 
 
 def gather(requests: Iterator[bytes], context: Any) -> bytes:
-    begin(context)
-    context.send_initial_metadata((("started", "1"),))
-    try:
+    with until_released(context):
+        context.send_initial_metadata((("started", "1"),))
         return b"".join(requests)
-    finally:
-        wait(context)
 
 
 def chat(requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
-    begin(context)
-    try:
+    with until_released(context):
         for request in requests:
             yield request
-    finally:
-        wait(context)
 
 
 def add(server: Any) -> None:

@@ -67,7 +67,7 @@ func (l *Log) String() string {
 // it is not replaced: write absolute paths. It returns once the control socket
 // answers. tee, which may be nil, sees the log as it comes.
 func Start(ctx context.Context, bin, dir, conf string, tee io.Writer) (*Daemon, error) {
-	d := &Daemon{Dir: filepath.Join(dir, "run"), Config: filepath.Join(dir, "snakepitd.toml"), Log: &Log{to: tee}, exited: make(chan struct{})}
+	d := &Daemon{Dir: filepath.Join(dir, "run"), Config: filepath.Join(dir, "snakepitd.toml"), Log: &Log{to: tee}}
 	text := fmt.Sprintf("[daemon]\nruntime_dir = %q\n%s", d.Dir, conf)
 	if err := os.WriteFile(d.Config, []byte(text), 0o600); err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func Start(ctx context.Context, bin, dir, conf string, tee io.Writer) (*Daemon, 
 
 // Run starts cmd as the daemon and waits until it answers.
 func (d *Daemon) Run(ctx context.Context, cmd *exec.Cmd) error {
-	d.Cmd = cmd
+	d.Cmd, d.exited = cmd, make(chan struct{})
 	cmd.Stderr = d.Log
 	cmd.Stdout = d.Log
 	if cmd.SysProcAttr == nil {

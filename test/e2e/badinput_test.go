@@ -70,7 +70,7 @@ func TestWorkersThatCannotServe(t *testing.T) {
 s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 s.bind(("127.0.0.1", int(sys.argv[1]))); s.listen()
 while True:
-    c, _ = s.accept(); c.sendall(b"HTTP/1.0 400 what\r\n\r\n"); c.close()`
+    c, _ = s.accept(); c.sendall(b"HTTP/1.0 400 what\\r\\n\\r\\n"); c.close()`
 	for _, c := range []struct {
 		name, exec, more string
 		want             []string

@@ -24,7 +24,7 @@ import (
 )
 
 // bin is where TestMain built the programs.
-var bin string //nolint:gochecknoglobals // set once, before any test
+var bin string
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))

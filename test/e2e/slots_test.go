@@ -149,6 +149,7 @@ func TestStrangerOnThePortGetsNoData(t *testing.T) {
 exec = ["/bin/sh", "-c", "echo {port} > %s/started; exec sleep 60"]
 working_directory = "/"
 start_timeout = "2s"
+release_timeout = "500ms"
 `, port, port, dir)
 	d := start(t, conf)
 	eventually(t, "the worker runs", func() bool {
@@ -176,8 +177,7 @@ start_timeout = "2s"
 		t.Errorf("the stranger was called: %s", m)
 	default:
 	}
-	// It waits in quarantine now: the stranger still holds it.
-	awaitPool(t, d, "text", func(p *snakepitv1.Pool) bool { return len(p.GetSlots()) == 1 && p.GetReady() == 0 })
+	awaitPool(t, d, "text", func(p *snakepitv1.Pool) bool { return len(p.GetQuarantined()) == 1 })
 }
 
 // TestWhyItDied shows causes of death as an operator sees them.
