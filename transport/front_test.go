@@ -151,7 +151,7 @@ func TestMetadataBothWays(t *testing.T) {
 	if id := in.Get("snakepit-call"); len(id) != 1 || id[0] == "forged" || id[0] != b.pool.Calls()[0].ID {
 		t.Errorf("snakepit-call is %v", id)
 	}
-	if diff := cmp.Diff(metadata.Pairs("h", "1", "h", "2", "h-bin", "\x00\xff", "content-type", "application/grpc"), header); diff != "" {
+	if diff := cmp.Diff(metadata.Pairs("h", "1", "h", "2", "h-bin", "\x00\xff", "content-type", "application/grpc+proto"), header); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff(metadata.Pairs("t", "1", "t", "2", "t-bin", "\x01\xfe"), trailer); diff != "" {

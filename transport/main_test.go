@@ -37,10 +37,15 @@ func worker(tb testing.TB, name, address string) *transport.Worker {
 
 func newBed(tb testing.TB, workers ...*transport.Worker) *bed {
 	tb.Helper()
+	return newBedWith(tb, transport.NewHealth([]string{"text"}), workers...)
+}
+
+func newBedWith(tb testing.TB, health *transport.Health, workers ...*transport.Worker) *bed {
+	tb.Helper()
 	b := &bed{pool: transporttest.NewPool("text", workers...)}
 	b.pool.Max = 8 << 20
 	b.pool.Released = make(chan transport.Outcome, 100000)
-	b.front = transport.NewFront(transport.FrontOptions{Router: b.pool, Health: transport.NewHealth([]string{"text"})})
+	b.front = transport.NewFront(transport.FrontOptions{Router: b.pool, Health: health})
 	l, err := transport.Listen("127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)

@@ -102,7 +102,7 @@ func newFront(with func(*grpc.Server, reflection.ServerOptions)) *grpc.Server {
 			}
 			if len(metadata.ValueFromIncomingContext(ss.Context(), "snakepit-pool")) == 0 {
 				// Reflection belongs to no pool: the command has to find out which one.
-				return refuse(codes.FailedPrecondition, "NO_POOL", "no pool lists the service")
+				return refuse(codes.Unimplemented, "NO_POOL", "no pool lists the service")
 			}
 			return h(srv, ss)
 		}),

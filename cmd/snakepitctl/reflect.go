@@ -30,7 +30,7 @@ func (a *app) reflect(ctx context.Context, front *link, service protoreflect.Ful
 		}
 	}
 	files, err := fetch(ctx, service, v1(front))
-	if status.Code(err) == codes.Unimplemented {
+	if hasNone(err) {
 		files, err = fetch(ctx, service, v1alpha(front))
 	}
 	const hint = "describe the messages with --proto FILE or --descriptor-set FILE"
@@ -38,7 +38,7 @@ func (a *app) reflect(ctx context.Context, front *link, service protoreflect.Ful
 	case err == nil:
 	case front.unreachable(err) != nil:
 		return nil, front.unreachable(err)
-	case status.Code(err) == codes.Unimplemented:
+	case hasNone(err):
 		return nil, fail(exitFailed, hint, "cannot call %s: its server has no reflection", service)
 	case isMissing(err):
 		return nil, fail(exitNotFound, "is it the right pool? name one with --pool, or "+hint, "cannot call %s: %w", service, err)
@@ -60,6 +60,12 @@ func (a *app) reflect(ctx context.Context, front *link, service protoreflect.Ful
 type missing struct{ message string }
 
 func (m *missing) Error() string { return "the server does not know it: " + m.message }
+
+// hasNone says whether the server has no such version of reflection. The front's
+// own refusals (no pool for it) may have the same code.
+func hasNone(err error) bool {
+	return status.Code(err) == codes.Unimplemented && errorInfo(status.Convert(err)) == nil
+}
 
 func isMissing(err error) bool {
 	var m *missing
