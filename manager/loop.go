@@ -124,8 +124,8 @@ func (p *pool) explain(s *slot, from State, ev event) {
 	case Releasing:
 		s.reason = "verifying that its processes, port and record are gone"
 	case Backoff:
-		s.reason = fmt.Sprintf("next start in %s: %s", s.delay.Round(time.Millisecond), p.cause)
-		p.event(slog.LevelWarn, "backoff", nil, fmt.Sprintf("%s: %s", s.name(p.conf.Name), s.reason))
+		s.reason = p.cause
+		p.event(slog.LevelWarn, "backoff", nil, fmt.Sprintf("%s starts again in %s: %s", s.name(p.conf.Name), s.delay.Round(time.Millisecond), s.reason))
 	case Failed:
 		s.reason = p.cause
 		p.event(slog.LevelError, "failed", nil, fmt.Sprintf("%s waits until %s: %s", s.name(p.conf.Name), s.next.Format(time.TimeOnly), s.reason))

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/snakepitd/snakepitd/registry"
 	"github.com/snakepitd/snakepitd/transport"
 	pb "github.com/snakepitd/snakepitd/transport/snakepitv1"
 )
@@ -60,11 +61,9 @@ func (o Operator) Why(ctx context.Context, req *pb.WhyRequest) (*pb.WhyReply, er
 	target := req.GetTarget()
 	pools := o.byName
 	if target != "" {
-		// A dead worker is in no slot any more: only its pool has to exist.
-		name, _, _ := strings.Cut(target, "-")
-		p := o.pools[name]
-		if p == nil {
-			return nil, o.notFound(fmt.Errorf("pool %q: %w", name, ErrNotFound))
+		p, err := o.formerly(target)
+		if err != nil {
+			return nil, o.notFound(err)
 		}
 		pools = []*pool{p}
 	}
@@ -82,6 +81,20 @@ func (o Operator) Why(ctx context.Context, req *pb.WhyRequest) (*pb.WhyReply, er
 		out.Deaths = out.Deaths[:n]
 	}
 	return out, ctx.Err()
+}
+
+// formerly is the pool of a target that need not be there any more: a dead worker
+// is in no slot, but its slot exists.
+func (o Operator) formerly(target string) (*pool, error) {
+	p, _, err := o.resolve(target)
+	if err == nil {
+		return p, nil
+	}
+	id, bad := registry.ParseWorkerID(target)
+	if p := o.pools[id.Pool]; bad == nil && p != nil && id.Slot < len(p.slots) {
+		return p, nil
+	}
+	return nil, err
 }
 
 func (d *Death) proto() *pb.Death {

@@ -83,7 +83,7 @@ func (m *Manager) Restart(ctx context.Context, target string, now bool, progress
 	for _, n := range slots {
 		name, err := p.restartSlot(ctx, n, false)
 		if err != nil {
-			return fmt.Errorf("cannot restart %s-%d: %w", p.conf.Name, n, err)
+			return fmt.Errorf("%s-%d: %w", p.conf.Name, n, err)
 		}
 		progress(n, name)
 	}
@@ -107,7 +107,7 @@ func (p *pool) restartAll(ctx context.Context, slots []int, progress func(int, s
 	for range slots {
 		a := <-answers
 		if a.err != nil {
-			failed = append(failed, fmt.Errorf("cannot restart %s-%d: %w", p.conf.Name, a.slot, a.err))
+			failed = append(failed, fmt.Errorf("%s-%d: %w", p.conf.Name, a.slot, a.err))
 			continue
 		}
 		progress(a.slot, a.name)

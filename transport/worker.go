@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -34,6 +35,7 @@ type Worker struct {
 	opts             WorkerOptions
 	network, address string
 	conn             *grpc.ClientConn
+	live             atomic.Int32 // connections that have not broken
 
 	mu     sync.Mutex
 	failed chan struct{} // guarded by mu: closed at the next failure
@@ -103,7 +105,9 @@ func (w *Worker) dial(ctx context.Context) (net.Conn, error) {
 			return nil, w.fail(err)
 		}
 	}
+	w.live.Add(1)
 	return &workerConn{Conn: conn, over: func(err error) {
+		w.live.Add(-1)
 		w.fail(fmt.Errorf("the connection to %s ended: %w", w.opts.Address, err))
 	}}, nil
 }
@@ -145,7 +149,9 @@ func (w *Worker) Connect(ctx context.Context) error {
 		state := w.conn.GetState()
 		switch state {
 		case connectivity.Ready:
-			return nil
+			if w.live.Load() > 0 { // else grpc is about to notice
+				return nil
+			}
 		case connectivity.Shutdown:
 			return fmt.Errorf("cannot connect to worker %s: the connection is closed", w.opts.Name)
 		case connectivity.Idle:
@@ -154,7 +160,7 @@ func (w *Worker) Connect(ctx context.Context) error {
 		if w.conn.WaitForStateChange(attempt, state) {
 			continue
 		}
-		if w.conn.GetState() == connectivity.Ready {
+		if w.conn.GetState() == connectivity.Ready && w.live.Load() > 0 {
 			return nil
 		}
 		<-failed

@@ -32,16 +32,18 @@ func (p *Process) gateError(r gate.Reply) error {
 }
 
 func (p *Process) execError(no syscall.Errno) error {
-	switch no {
-	case syscall.ENOENT:
+	why := ""
+	if no == syscall.ENOEXEC {
+		why = " (a script without a #! line?)"
+	}
+	if no == syscall.E2BIG {
+		why = ": arguments and environment are too large"
+	}
+	if no == syscall.ENOENT {
 		// The kernel says the same of a missing interpreter.
 		if _, err := os.Stat(p.path); !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("cannot run %s: its interpreter (the #! line or the loader) does not exist: %w", p.path, no)
 		}
-	case syscall.ENOEXEC:
-		return fmt.Errorf("cannot run %s: %w (a script without a #! line?)", p.path, no)
-	case syscall.E2BIG:
-		return fmt.Errorf("cannot run %s: arguments and environment are too large: %w", p.path, no)
 	}
-	return fmt.Errorf("cannot run %s: %w", p.path, no)
+	return fmt.Errorf("cannot run %s: %w%s", p.path, no, why)
 }

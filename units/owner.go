@@ -69,9 +69,9 @@ func (d *Direct) look() (table, map[int]owner, error) {
 	}
 	if d.grouped {
 		for _, pid := range d.base.pids() {
-			s, known := t[pid]
-			if !known {
-				if s, err = readStat(pid); err != nil {
+			if _, known := t[pid]; !known {
+				s, err := readStat(pid)
+				if err != nil {
 					continue
 				}
 				t[pid] = s

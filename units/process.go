@@ -70,7 +70,7 @@ func (d *Direct) start(ctx context.Context, s Spec) (_ *Process, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	var w = -1
+	w := -1
 	if s.Output != nil {
 		if p.out, w, err = newOutput(s.Output); err != nil {
 			return nil, err

@@ -2,6 +2,7 @@ package units
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -172,7 +173,8 @@ func TestOthersChildrenAreLeftAlone(t *testing.T) {
 		awaitTrue(t, "the child is a zombie", func() bool { return !alive(c.Process.Pid) })
 		d.reaper.look(nil, time.Now())
 		err = c.Wait()
-		if ee, ok := err.(*exec.ExitError); !ok || ee.ExitCode() != 7 {
+		var ee *exec.ExitError
+		if !errors.As(err, &ee) || ee.ExitCode() != 7 {
 			t.Errorf("Wait: %v", err)
 		}
 	})

@@ -8,6 +8,7 @@
 package main
 
 import (
+	"errors"
 	"runtime"
 	"syscall"
 
@@ -140,10 +141,11 @@ func check(stage gate.Stage, err error) {
 	if err == nil {
 		return
 	}
-	if no, ok := err.(syscall.Errno); ok {
-		fail(stage, no)
+	var no syscall.Errno
+	if !errors.As(err, &no) {
+		no = syscall.EIO
 	}
-	fail(stage, syscall.EIO)
+	fail(stage, no)
 }
 
 func fail(stage gate.Stage, no syscall.Errno) {

@@ -81,7 +81,13 @@ class Worker:
         assert self.ready["READY"] == "1", self.ready
         self.address = self.ready["STATUS"][len("serving on ") :]
         self.channel = grpc.insecure_channel(
-            self.address, [("grpc.enable_http_proxy", 0)]
+            self.address,
+            [
+                ("grpc.enable_http_proxy", 0),
+                ("grpc.max_receive_message_length", -1),
+                # Else a successor at the address gets the old connection.
+                ("grpc.use_local_subchannel_pool", 1),
+            ],
         )
         return self
 

@@ -186,10 +186,12 @@ def test_concurrency_is_kept_to(launch: Launch, tmp_path: Path) -> None:
     paths = [tmp_path / str(i) for i in range(3)]
     for path in paths:
         os.mkfifo(path)
-    held = [worker.hold("c%d" % i, path) for i, path in enumerate(paths)]
+    held = [worker.hold("c0", paths[0])]
     held[0].initial_metadata()
+    held.append(worker.hold("c1", paths[1]))
     held[1].initial_metadata()
-    assert worker.check()[0] == SERVING
+    held.append(worker.hold("c2", paths[2]))
+    assert worker.check()[0] == SERVING  # so the third has arrived
     for call, path in zip(held, paths):
         release(path)
         assert list(call) == [b"held"]

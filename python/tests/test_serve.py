@@ -194,7 +194,8 @@ def test_a_stop_does_not_wait_for_ever(launch: Launch, fifo: Path) -> None:
 
 def test_the_second_signal_ends_at_once(launch: Launch, fifo: Path) -> None:
     worker = launch(stop_timeout=PATIENCE).connect()
-    worker.hold("c1", fifo).initial_metadata()
+    call = worker.hold("c1", fifo)  # one that is dropped is cancelled
+    call.initial_metadata()
     worker.terminate()
     assert worker.notify.receive() == {"STOPPING": "1"}
     worker.terminate()
@@ -204,7 +205,8 @@ def test_the_second_signal_ends_at_once(launch: Launch, fifo: Path) -> None:
 def test_watchdog(launch: Launch, fifo: Path) -> None:
     worker = launch(env={"WATCHDOG_USEC": "100000"}).connect()
     assert worker.notify.receive() == {"WATCHDOG": "1"}
-    worker.hold("c1", fifo).initial_metadata()
+    call = worker.hold("c1", fifo)
+    call.initial_metadata()
     worker.notify.received()
     for _ in range(3):  # also while the only thread for calls is busy
         assert worker.notify.receive() == {"WATCHDOG": "1"}
