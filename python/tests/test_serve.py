@@ -176,6 +176,19 @@ def test_a_stop_lets_the_running_call_end(
     assert worker.notify.received() == []
 
 
+def test_a_stop_waits_until_the_answer_is_out(launch: Launch) -> None:
+    """The handler has long returned, but its client reads slowly."""
+    worker = launch(stop_timeout=PATIENCE).connect()
+    repeat = worker.channel.unary_stream("/test.v1.Test/Repeat")
+    call = repeat(b"%d" % (40 << 20), timeout=PATIENCE)
+    call.initial_metadata()
+    worker.terminate()
+    assert worker.notify.receive() == {"STOPPING": "1"}
+    assert [len(answer) for answer in call] == [40 << 20]
+    assert call.code() == grpc.StatusCode.OK
+    assert worker.end() == (0, "")
+
+
 def test_a_stop_without_calls_is_silent_and_ends_with_0(launch: Launch) -> None:
     worker = launch().connect()
     worker.terminate()
@@ -188,7 +201,7 @@ def test_a_stop_does_not_wait_for_ever(launch: Launch, fifo: Path) -> None:
     call = worker.hold("c1", fifo)
     call.initial_metadata()
     worker.terminate()
-    assert worker.end() == (0, "snakepitd.grpc: stopped with 1 calls running\n")
+    assert worker.end() == (0, "snakepitd.grpc: stopped; calls still running: 1\n")
     assert call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 

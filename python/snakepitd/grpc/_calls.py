@@ -23,16 +23,21 @@ class Calls:
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.Lock())
         self._running: "Set[Call]" = set()
+        # RPCs whose answer is not out yet; grpcio sends it after the handler.
+        self._open = 0
 
     def begin(self, call: "Call") -> None:
         """From here on the call runs, even while it waits for a thread."""
         with self._changed:
             self._running.add(call)
+            self._open += 1
 
     def end(self, call: "Call") -> None:
         """The handler has returned and holds nothing any more."""
         with self._changed:
             self._running.discard(call)
+            if not call.began:  # so it has no context that could say so
+                self._open -= 1
             running = len(self._running)
             report = call.id != "" and (call.expected or not call.undisturbed)
             self._changed.notify_all()
@@ -41,6 +46,12 @@ class Calls:
             notify.notify(
                 "X_SNAKEPIT_CALL_OVER=" + call.id, "X_SNAKEPIT_RUNNING=%d" % running
             )
+
+    def terminated(self) -> None:
+        """The RPC is over: its last byte is written, or its client has left."""
+        with self._changed:
+            self._open -= 1
+            self._changed.notify_all()
 
     def expect(self, call_id: str) -> bool:
         """Whether the call runs; if so, its end will be reported in any case."""
@@ -51,10 +62,11 @@ class Calls:
         return bool(found)
 
     def wait_idle(self, timeout: float) -> int:
-        """Wait until no call runs, at most timeout seconds; how many are left."""
+        """Wait until no call runs and every answer is out, at most timeout
+        seconds. How many calls still run."""
         until = time.monotonic() + timeout
         with self._changed:
-            while self._running:
+            while self._running or self._open:
                 left = until - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):
                     break
@@ -64,20 +76,36 @@ class Calls:
 class Call:
     """One call: takes the place of its handler's behavior in grpcio."""
 
-    __slots__ = ("id", "expected", "undisturbed", "_behavior", "_streams", "_responses")
+    __slots__ = (
+        "id",
+        "began",
+        "expected",
+        "undisturbed",
+        "_calls",
+        "_behavior",
+        "_streams",
+        "_responses",
+    )
 
-    def __init__(self, call_id: str, behavior: Callable[..., Any], streams: bool):
+    def __init__(
+        self, calls: Calls, call_id: str, behavior: Callable[..., Any], streams: bool
+    ):
         self.id = call_id
+        self.began = False
         # Guarded by the lock of Calls.
         self.expected = False
         # False until the handler has come to its end with the client still
         # there: grpcio may also give it up half-way, or never run it at all.
         self.undisturbed = False
+        self._calls = calls
         self._behavior = behavior
         self._streams = streams
         self._responses: Optional[Any] = None
 
     def __call__(self, argument: Any, context: Any) -> Any:
+        self.began = True
+        if not context.add_callback(self._calls.terminated):
+            self._calls.terminated()
         done = True
         try:
             response = self._behavior(argument, context)

@@ -22,6 +22,9 @@ _log = logging.getLogger("snakepitd.grpc")
 # What handlers get to clean up once their calls have been cancelled, seconds.
 _CLEAN_UP = 1.0
 
+# What clients get to close their idle connections themselves, seconds.
+_LINGER = 0.25
+
 Add = Callable[[Any], object]
 
 
@@ -111,12 +114,18 @@ def serve(
 def _stop(server: Any, calls: Calls, health: Health, timeout: float) -> None:
     notify.stopping()
     health.stop()
-    server.stop(timeout).wait(timeout + _CLEAN_UP)
-    left = calls.wait_idle(_CLEAN_UP)
+    stopped = server.stop(timeout)
+    left = calls.wait_idle(timeout + _CLEAN_UP)
+    # All answers are out. A client that is asleep would keep its idle connection
+    # for seconds, and grpcio waits for that: take it away.
+    stopped.wait(_LINGER)
+    server.stop(0).wait(_CLEAN_UP)
     if left:
         # Python would wait for their threads for as long as they like.
         sys.stdout.flush()
-        print("snakepitd.grpc: stopped with %d calls running" % left, file=sys.stderr)
+        print(
+            "snakepitd.grpc: stopped; calls still running: %d" % left, file=sys.stderr
+        )
         sys.stderr.flush()
         os._exit(0)
 
@@ -185,6 +194,7 @@ class _Interceptor(grpc.ServerInterceptor):  # type: ignore[misc]
         if getattr(behavior, "experimental_non_blocking", False):
             return handler  # has no thread and no end that we could see
         call = Call(
+            self._calls,
             metadata_value(handler_call_details.invocation_metadata, "snakepit-call"),
             behavior,
             handler.response_streaming,
