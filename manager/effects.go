@@ -74,7 +74,7 @@ func (p *pool) newMember(s *slot, w *worker, conn *transport.Worker) *member {
 func (p *pool) recheck(slot int, w *worker, m *member) {
 	ctx, cancel := w.while(reconnectTimeout)
 	defer cancel()
-	err := m.worker.Connect(ctx)
+	err := reach(ctx, w, m.worker.Connect)
 	if err == nil {
 		p.leases.trust(m)
 		return

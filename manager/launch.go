@@ -135,26 +135,39 @@ func (p *pool) awaitReady(ctx context.Context, w *worker, conn *transport.Worker
 			return w.endedBoot(errors.New("it did not send READY=1"))
 		}
 	}
+	err := reach(ctx, w, func(ctx context.Context) error {
+		if err := conn.Connect(ctx); err != nil || p.conf.Ready != "health" {
+			return err
+		}
+		return conn.Check(ctx)
+	})
+	if err != nil {
+		return w.endedBoot(err)
+	}
+	return nil
+}
+
+// reach tries until it succeeds or ctx ends; the error is the last try's. Nothing
+// tells when somebody begins to listen, so it asks again; READY=1 does not wait.
+func reach(ctx context.Context, w *worker, try func(context.Context) error) error {
+	told := w.notices.ready
 	for pause := firstPoll; ; pause = min(2*pause, longestPoll) {
 		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
-		err := conn.Connect(attempt)
-		if err == nil && p.conf.Ready == "health" {
-			err = conn.Check(attempt)
-		}
+		err := try(attempt)
 		cancel()
 		if err == nil {
 			return nil
 		}
-		// Nothing tells when somebody begins to listen: ask again, READY=1 wakes us.
 		again := time.NewTimer(pause)
 		select {
 		case <-again.C:
-		case <-w.notices.ready:
-			<-again.C
+		case <-told:
+			told = nil // once
 		case <-ctx.Done():
 			again.Stop()
-			return w.endedBoot(err)
+			return err
 		}
+		again.Stop()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/snakepitd/snakepitd/manager/config"
 	"github.com/snakepitd/snakepitd/registry"
@@ -46,15 +47,17 @@ func (p *pool) spec(w *worker) (units.Spec, error) {
 // contract is what every worker finds in its environment, in any language.
 func (p *pool) contract(w *worker) map[string]string {
 	return map[string]string{
-		"SNAKEPIT_ADDRESS":      w.address,
-		"SNAKEPIT_WORKER":       w.id.String(),
-		"SNAKEPIT_POOL":         p.conf.Name,
-		"SNAKEPIT_SLOT":         strconv.Itoa(w.id.Slot),
-		"SNAKEPIT_RUN_ID":       p.shared.runID,
-		"SNAKEPIT_TOKEN":        registry.NewToken(),
-		"SNAKEPIT_CONCURRENCY":  strconv.Itoa(p.conf.Concurrency),
-		"SNAKEPIT_MAX_MESSAGE":  strconv.FormatInt(int64(p.conf.MaxMessage), 10),
-		"SNAKEPIT_STOP_TIMEOUT": strconv.FormatFloat(p.conf.StopTimeout.Seconds(), 'f', -1, 64),
+		"SNAKEPIT_ADDRESS":     w.address,
+		"SNAKEPIT_WORKER":      w.id.String(),
+		"SNAKEPIT_POOL":        p.conf.Name,
+		"SNAKEPIT_SLOT":        strconv.Itoa(w.id.Slot),
+		"SNAKEPIT_RUN_ID":      p.shared.runID,
+		"SNAKEPIT_TOKEN":       registry.NewToken(),
+		"SNAKEPIT_CONCURRENCY": strconv.Itoa(p.conf.Concurrency),
+		"SNAKEPIT_MAX_MESSAGE": strconv.FormatInt(int64(p.conf.MaxMessage), 10),
+		// Longer than ours: what ends a call that does not end is the daemon's SIGKILL,
+		// for then its caller gets our typed answer.
+		"SNAKEPIT_STOP_TIMEOUT": strconv.FormatFloat((p.conf.StopTimeout + stopGrace).Seconds(), 'f', -1, 64),
 		"NOTIFY_SOCKET":         p.shared.notifyPath,
 	}
 }
@@ -75,3 +78,6 @@ func MakeDirectories(found config.Resolved) error {
 	}
 	return nil
 }
+
+// stopGrace is how much longer than stop_timeout a worker may believe it has.
+const stopGrace = 5 * time.Second

@@ -41,15 +41,10 @@ func (p *pool) owns(slotName string) bool {
 
 // summary is the state of the pool in one word, and why it is not `ready`.
 func (p *pool) summary() (state, reason string) {
-	ready, failed, starting := p.ready(), 0, 0
+	ready, failed, coming := p.ready(), false, false
 	for _, s := range p.slots {
-		switch s.state {
-		case Failed:
-			failed++
-		case Starting:
-			starting++
-		case Down, Ready, Draining, Stopping, Killing, Releasing, Backoff:
-		}
+		failed = failed || s.state == Failed
+		coming = coming || s.coming()
 	}
 	switch {
 	case p.stopping && p.allDown():
@@ -58,7 +53,7 @@ func (p *pool) summary() (state, reason string) {
 		return "stopping", ""
 	case ready == len(p.slots):
 		return "ready", ""
-	case failed > 0 && ready == 0:
+	case failed && ready == 0 && !coming:
 		return "failed", p.cause
 	case ready == 0 && p.died == 0:
 		return "warming", "no worker is ready yet"

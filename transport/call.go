@@ -97,7 +97,7 @@ func (c *call) lost(lease Lease, worker *Worker, a attempt) error {
 
 // failure is the answer where the call ended without a worker's word.
 func (c *call) failure(err error) error {
-	if c.timeout > 0 && errors.Is(c.ctx.Err(), context.DeadlineExceeded) {
+	if c.timeout > 0 && errors.Is(err, context.DeadlineExceeded) {
 		return &Refusal{Reason: CallTimeout, Pool: c.pool.Name(), Limit: fmt.Sprintf("call_timeout=%s", c.timeout)}
 	}
 	return failure(err)

@@ -181,9 +181,11 @@ func (operator) Status(_ context.Context, r *pb.StatusRequest) (*pb.StatusReply,
 	}
 	return &pb.StatusReply{Daemon: &pb.Daemon{Version: "1"}}, nil
 }
+
 func (operator) Why(context.Context, *pb.WhyRequest) (*pb.WhyReply, error) {
 	return &pb.WhyReply{}, nil
 }
+
 func (operator) Restart(_ context.Context, r *pb.RestartRequest, send func(*pb.Event) error) error {
 	return send(&pb.Event{Message: r.GetTarget()})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -115,9 +116,7 @@ func (c *call) ended(w *Worker, ws grpc.ClientStream, err error) attempt {
 	}
 	trailer := ws.Trailer()
 	code := status.Code(err)
-	if gone := c.ctx.Err(); gone != nil && (code == codes.Canceled || code == codes.DeadlineExceeded) {
-		// A worker's own word for it counts the same: Python goes on with a call
-		// whose deadline its server has already answered.
+	if gone := c.over(code); gone != nil {
 		return attempt{err: c.failure(gone), outcome: Outcome{Abandoned: true}}
 	}
 	if brokenStream(err, trailer) && brokeUnder(ws) {
@@ -131,3 +130,20 @@ func (c *call) ended(w *Worker, ws grpc.ClientStream, err error) attempt {
 	}
 	return attempt{err: err}
 }
+
+// over says whether the stream ended with code because the client left or the
+// deadline passed. The worker's own word for that counts the same: Python goes on
+// with a call whose deadline its server has already answered.
+func (c *call) over(code codes.Code) error {
+	if code != codes.Canceled && code != codes.DeadlineExceeded {
+		return nil
+	}
+	deadline, has := c.ctx.Deadline()
+	if has && code == codes.DeadlineExceeded && time.Until(deadline) < clockSlack {
+		return context.DeadlineExceeded
+	}
+	return c.ctx.Err()
+}
+
+// clockSlack is how much earlier than our timer the worker's may fire.
+const clockSlack = 20 * time.Millisecond

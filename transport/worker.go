@@ -36,10 +36,12 @@ type Worker struct {
 	network, address string
 	conn             *grpc.ClientConn
 	live             atomic.Int32 // connections that have not broken
+	dials            atomic.Uint64
 
-	mu     sync.Mutex
-	failed chan struct{} // guarded by mu: closed at the next failure
-	last   error         // guarded by mu: the last failure
+	mu      sync.Mutex
+	failed  uint64        // guarded by mu: the dial that failed last
+	last    error         // guarded by mu: why
+	failure chan struct{} // guarded by mu: closed at the next failure
 }
 
 // How connections to workers are made. They are all on this machine.
@@ -59,7 +61,7 @@ func NewWorker(o WorkerOptions) (*Worker, error) {
 	if o.MaxMessage <= 0 {
 		o.MaxMessage = math.MaxInt32
 	}
-	w := &Worker{opts: o, network: network, address: address, failed: make(chan struct{})}
+	w := &Worker{opts: o, network: network, address: address, failure: make(chan struct{})}
 	w.conn, err = grpc.NewClient("passthrough:///worker",
 		grpc.WithTransportCredentials(newMarking()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return w.dial(ctx) }),
@@ -95,37 +97,49 @@ func (w *Worker) Name() string { return w.opts.Name }
 
 // dial connects and verifies. A stranger gets not one byte.
 func (w *Worker) dial(ctx context.Context) (net.Conn, error) {
+	n := w.dials.Add(1)
 	conn, err := (&net.Dialer{}).DialContext(ctx, w.network, w.address)
 	if err != nil {
-		return nil, w.fail(err)
+		return nil, w.fail(n, err)
 	}
 	if w.opts.Verify != nil {
 		if err := w.opts.Verify(conn); err != nil {
 			conn.Close()
-			return nil, w.fail(err)
+			return nil, w.fail(n, err)
 		}
 	}
 	w.live.Add(1)
 	return &workerConn{Conn: conn, over: func(err error) {
 		w.live.Add(-1)
-		w.fail(fmt.Errorf("the connection to %s ended: %w", w.opts.Address, err))
+		_ = w.fail(n, fmt.Errorf("the connection to %s ended: %w", w.opts.Address, err))
 	}}, nil
 }
 
-// fail remembers err for whoever waits in Connect.
-func (w *Worker) fail(err error) error {
+// fail remembers what became of dial n for whoever waits in Connect.
+func (w *Worker) fail(n uint64, err error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.last = err
-	close(w.failed)
-	w.failed = make(chan struct{})
+	w.failed, w.last = n, err
+	close(w.failure)
+	w.failure = make(chan struct{})
 	return err
 }
 
-func (w *Worker) nextFailure() <-chan struct{} {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.failed
+// failedSince waits for the failure of a dial after dial n.
+func (w *Worker) failedSince(ctx context.Context, n uint64) error {
+	for {
+		w.mu.Lock()
+		failed, last, failure := w.failed, w.last, w.failure
+		w.mu.Unlock()
+		if failed > n {
+			return last
+		}
+		select {
+		case <-failure:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // Connect returns nil when there is a verified connection that speaks gRPC. It
@@ -134,44 +148,32 @@ func (w *Worker) nextFailure() <-chan struct{} {
 func (w *Worker) Connect(ctx context.Context) error {
 	attempt, cancel := context.WithCancel(ctx)
 	defer cancel()
-	failure := w.nextFailure()
-	failed := make(chan struct{})
+	// An older connection that breaks only now says nothing about this attempt.
+	before := w.dials.Load()
+	failed := make(chan error, 1)
 	go func() {
-		defer close(failed)
-		select {
-		case <-failure:
-			cancel()
-		case <-attempt.Done():
-		}
+		failed <- w.failedSince(attempt, before)
+		cancel()
 	}()
 	w.conn.ResetConnectBackoff()
 	for {
 		state := w.conn.GetState()
-		switch state {
-		case connectivity.Ready:
-			if w.live.Load() > 0 { // else grpc is about to notice
-				return nil
-			}
-		case connectivity.Shutdown:
+		if state == connectivity.Ready && w.live.Load() > 0 { // else grpc is about to notice
+			return nil
+		}
+		if state == connectivity.Shutdown {
 			return fmt.Errorf("cannot connect to worker %s: the connection is closed", w.opts.Name)
-		case connectivity.Idle:
+		}
+		if state == connectivity.Idle {
 			w.conn.Connect()
 		}
 		if w.conn.WaitForStateChange(attempt, state) {
 			continue
 		}
-		if w.conn.GetState() == connectivity.Ready && w.live.Load() > 0 {
-			return nil
+		if err := <-failed; err != nil {
+			return err
 		}
-		<-failed
-		select {
-		case <-failure:
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			return w.last
-		default:
-			return fmt.Errorf("cannot connect to worker %s: %w", w.opts.Name, ctx.Err())
-		}
+		return fmt.Errorf("cannot connect to worker %s: %w", w.opts.Name, ctx.Err())
 	}
 }
 

@@ -76,7 +76,7 @@ func newDaemon(conf *config.Config, pools []config.Resolved, log *slog.Logger, o
 		Registry: d.registry, Launcher: manager.Direct{Direct: d.launcher}, Health: health,
 		Output: func(worker string) manager.Flusher { return units.NewPrefixer(worker, output) }, Log: log, NotifyPath: notifyPath,
 	})
-	d.front = transport.NewFront(transport.FrontOptions{Router: d.manager, Health: health, Log: log})
+	d.front = transport.NewFront(transport.FrontOptions{Router: d.manager, Health: health, Log: log, MaxMessage: longestMessage(pools)})
 	d.control = transport.NewControl(manager.Operator{Manager: d.manager}, log)
 	return d, nil
 }
@@ -87,6 +87,15 @@ func poolNames(pools []config.Resolved) []string {
 		names[i] = p.Pool.Name
 	}
 	return names
+}
+
+// longestMessage is the largest max_message of all pools, in bytes: beyond it the
+// front need not read on to know that a message is too long.
+func longestMessage(pools []config.Resolved) (longest int) {
+	for _, p := range pools {
+		longest = max(longest, int(p.Pool.MaxMessage))
+	}
+	return longest
 }
 
 // gatePath finds snakepit-gate beside our own binary, which is how it is built and
