@@ -58,10 +58,9 @@ func (p *pool) watch(slot int, w *worker) {
 
 // newMember is the worker's entry in the lease table.
 func (p *pool) newMember(s *slot, w *worker, conn *transport.Worker) *member {
-	_, reports := w.notices.snapshot()
 	m := &member{
-		worker: conn, name: w.id.String(), capacity: p.conf.Concurrency, reports: reports,
-		dead: make(chan struct{}), abandoned: map[string]time.Time{}, over: map[string]bool{},
+		worker: conn, name: w.id.String(), capacity: p.conf.Concurrency, reports: w.notices.reportsCalls,
+		dead: make(chan struct{}), running: conn.Running, abandoned: map[string]bool{},
 	}
 	slot := s.number
 	m.drained = func() { p.inbox.put(event{kind: evDrained, slot: slot, worker: w}) }

@@ -193,4 +193,3 @@ func variable(spec units.Spec, name string) string {
 	}
 	return ""
 }
-

@@ -19,14 +19,11 @@ func (le *lease) Release(out transport.Outcome) {
 	l, m := le.table, le.member
 	l.mu.Lock()
 	if out.Abandoned && !out.Broken {
-		if !m.over[le.call] { // else it was over before we knew that the caller had left
-			m.abandoned[le.call] = time.Now()
-			l.mu.Unlock()
-			le.awaitOver()
-			return
-		}
+		m.abandoned[le.call] = true
+		l.mu.Unlock()
+		le.awaitOver()
+		return
 	}
-	delete(m.over, le.call)
 	took := time.Since(le.began)
 	l.average += (took - l.average) / 16
 	suspected := out.Broken && !m.suspect
@@ -52,29 +49,42 @@ func (l *leases) freeLocked(m *member) (finished bool) {
 	return false
 }
 
-// awaitOver asks about an abandoned call whenever overrun_timeout has passed. A
-// worker that does not report calls is trusted to have ended it by then.
+// awaitOver finds out when an abandoned call has ended. A worker that reports calls
+// is asked at once, because the call may have ended just before its caller left;
+// when it says that the call runs on, its report is certain to come, and it is asked
+// again only in case it died or the report was lost. A worker that does not report is
+// trusted to have ended the call after overrun_timeout.
 func (le *lease) awaitOver() {
-	time.AfterFunc(le.table.overrun, func() {
-		l, m := le.table, le.member
-		l.mu.Lock()
-		_, kept := m.abandoned[le.call]
-		reports := m.reports
-		l.mu.Unlock()
-		if !kept {
+	if le.member.reports() {
+		go le.askOver()
+		return
+	}
+	time.AfterFunc(le.table.overrun, func() { le.table.over(le.member, le.call) })
+}
+
+func (le *lease) askOver() {
+	l, m := le.table, le.member
+	if m.alive() {
+		ctx, cancel := context.WithTimeout(context.Background(), l.overrun)
+		running, err := m.running(ctx, le.call)
+		cancel()
+		if err != nil || running {
+			time.AfterFunc(l.overrun, func() {
+				if l.keeps(m, le.call) {
+					le.askOver()
+				}
+			})
 			return
 		}
-		if reports && m.alive() {
-			ctx, cancel := context.WithTimeout(context.Background(), le.table.overrun)
-			defer cancel()
-			running, err := m.worker.Running(ctx, le.call)
-			if err != nil || running {
-				le.awaitOver()
-				return
-			}
-		}
-		l.over(m, le.call)
-	})
+	}
+	l.over(m, le.call)
+}
+
+// keeps says whether an abandoned call still has its place.
+func (l *leases) keeps(m *member, call string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return m.abandoned[call]
 }
 
 func (m *member) alive() bool {
@@ -86,20 +96,13 @@ func (m *member) alive() bool {
 	}
 }
 
-// over frees the place of an abandoned call: the worker says that it has ended.
+// over frees the place of an abandoned call that has ended. A report that comes
+// before the call is known to be abandoned needs no memory: the worker is asked then.
 func (l *leases) over(m *member, call string) {
 	l.mu.Lock()
-	if _, kept := m.abandoned[call]; !kept {
-		// The worker was quicker than we: remember it until the call is released. A
-		// worker cannot make us remember more calls than it can be running.
-		if len(m.over) < m.inFlight {
-			m.over[call] = true
-		}
-		l.mu.Unlock()
-		return
-	}
+	kept := m.abandoned[call]
 	delete(m.abandoned, call)
-	finished := l.freeLocked(m)
+	finished := kept && l.freeLocked(m)
 	l.mu.Unlock()
 	if finished {
 		m.drained()

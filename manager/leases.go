@@ -38,18 +38,18 @@ type member struct {
 	worker   *transport.Worker
 	name     string
 	capacity int
-	dead     chan struct{} // closed after cause is set; never by a call
-	cause    string        // how it died: written before dead is closed
-	drained  func()        // called once, without the lock, when the last call of a withdrawn member is over
-	broken   func()        // a call found the connection broken
+	dead     chan struct{}                                        // closed after cause is set; never by a call
+	cause    string                                               // how it died: written before dead is closed
+	reports  func() bool                                          // the worker tells when an abandoned call is over
+	running  func(ctx context.Context, call string) (bool, error) // asks the worker whether a call runs
+	drained  func()                                               // called once, without the lock, when the last call of a withdrawn member is over
+	broken   func()                                               // a call found the connection broken
 
 	inFlight  int // guarded by leases.mu, as all below
 	calls     uint64
 	withdrawn bool
-	suspect   bool                 // its connection broke: no calls until it answers again
-	reports   bool                 // the worker tells when an abandoned call is over
-	abandoned map[string]time.Time // calls whose caller is gone and whose lease is kept
-	over      map[string]bool      // told over before its caller was known to be gone
+	suspect   bool            // its connection broke: no calls until it answers again
+	abandoned map[string]bool // calls whose caller is gone and whose place is kept
 }
 
 // waiter is a call in the queue.

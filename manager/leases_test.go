@@ -17,8 +17,8 @@ import (
 
 func testMember(name string, capacity int) *member {
 	return &member{
-		name: name, capacity: capacity, dead: make(chan struct{}), drained: func() {}, broken: func() {},
-		abandoned: map[string]time.Time{}, over: map[string]bool{},
+		name: name, capacity: capacity, dead: make(chan struct{}), drained: func() {}, broken: func() {}, reports: func() bool { return false },
+		abandoned: map[string]bool{},
 	}
 }
 
@@ -157,7 +157,8 @@ func TestAbandonedCallKeepsItsPlace(t *testing.T) {
 				l := newLeases("text", 10, time.Minute, 5*time.Second)
 				l.expect(true, "", time.Time{})
 				m := testMember("text-0-1", 1)
-				m.reports = c.reports
+				m.reports = func() bool { return c.reports }
+				m.running = func(context.Context, string) (bool, error) { return !c.early, nil }
 				l.publish(m)
 				le := acquire(t, l, "abandoned")
 				if c.early {
@@ -173,8 +174,8 @@ func TestAbandonedCallKeepsItsPlace(t *testing.T) {
 					t.Errorf("the place was free after %s, want %s", held, c.held)
 				}
 				next.Release(transport.Outcome{})
-				if len(m.over) != 0 || len(m.abandoned) != 0 || m.inFlight != 0 {
-					t.Errorf("left behind: %v %v %d", m.over, m.abandoned, m.inFlight)
+				if len(m.abandoned) != 0 || m.inFlight != 0 {
+					t.Errorf("left behind: %v %d", m.abandoned, m.inFlight)
 				}
 			})
 		})

@@ -1,7 +1,6 @@
 package manager
 
 import (
-	"strconv"
 	"sync"
 
 	"github.com/snakepitd/snakepitd/units"
@@ -15,7 +14,6 @@ type notices struct {
 	isReady bool   // guarded by mu, as all below
 	status  string // the last STATUS=
 	reports bool   // it tells when an abandoned call is over
-	running int
 }
 
 func newNotices() *notices { return &notices{ready: make(chan struct{})} }
@@ -30,9 +28,6 @@ func (n *notices) heard(m units.Message) (over string) {
 	if m.Fields["X_SNAKEPIT_SDK"] == "1" {
 		n.reports = true
 	}
-	if r, err := strconv.Atoi(m.Fields["X_SNAKEPIT_RUNNING"]); err == nil {
-		n.running = r
-	}
 	if m.Fields["READY"] == "1" && !n.isReady {
 		n.isReady = true
 		close(n.ready)
@@ -40,8 +35,16 @@ func (n *notices) heard(m units.Message) (over string) {
 	return m.Fields["X_SNAKEPIT_CALL_OVER"]
 }
 
-func (n *notices) snapshot() (status string, reports bool) {
+// said is the last STATUS=.
+func (n *notices) said() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.status, n.reports
+	return n.status
+}
+
+// reportsCalls says whether the worker tells when an abandoned call is over.
+func (n *notices) reportsCalls() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.reports
 }

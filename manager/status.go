@@ -79,7 +79,7 @@ func (p *pool) slotStatus(s *slot) *pb.Slot {
 		return out // launch still fills in the rest
 	}
 	out.Pid, out.Port, out.Address = int32(w.process.Identity().PID), int32(w.port), w.address
-	out.WorkerStatus, _ = w.notices.snapshot()
+	out.WorkerStatus = w.notices.said()
 	if w.member != nil {
 		inFlight, calls := p.leases.load(w.member)
 		out.InFlight, out.Calls = int32(inFlight), calls

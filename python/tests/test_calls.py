@@ -12,8 +12,8 @@ from conftest import PATIENCE, Launch, Worker, release
 SERVING = b"\x08\x01"
 
 
-def over(call: str, running: int = 0) -> Dict[str, str]:
-    return {"X_SNAKEPIT_CALL_OVER": call, "X_SNAKEPIT_RUNNING": str(running)}
+def over(call: str) -> Dict[str, str]:
+    return {"X_SNAKEPIT_CALL_OVER": call}
 
 
 def metadata(call: str, fifo: Path) -> Any:
@@ -32,7 +32,6 @@ def test_ready_says_that_calls_are_reported(launch: Launch) -> None:
         "READY": "1",
         "STATUS": "serving on " + worker.address,
         "X_SNAKEPIT_SDK": "1",
-        "X_SNAKEPIT_RUNNING": "0",
     }
 
 
@@ -156,7 +155,7 @@ def test_running_counts_the_others(launch: Launch, tmp_path: Path) -> None:
     held[0].cancel()
     assert worker.notify.receive() == {"STATUS": "left c0"}
     release(paths[0])
-    assert worker.notify.receive() == over("c0", running=1)
+    assert worker.notify.receive() == over("c0")
     release(paths[1])
     assert list(held[1]) == [b"held"]
     assert_silent(worker)

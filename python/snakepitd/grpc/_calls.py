@@ -38,14 +38,11 @@ class Calls:
             self._running.discard(call)
             if not call.began:  # so it has no context that could say so
                 self._open -= 1
-            running = len(self._running)
             report = call.id != "" and (call.expected or not call.undisturbed)
             self._changed.notify_all()
         # Outside of the lock: sending may wait for the daemon.
         if report:
-            notify.notify(
-                "X_SNAKEPIT_CALL_OVER=" + call.id, "X_SNAKEPIT_RUNNING=%d" % running
-            )
+            notify.notify("X_SNAKEPIT_CALL_OVER=" + call.id)
 
     def terminated(self) -> None:
         """The RPC is over: its last byte is written, or its client has left."""

@@ -95,7 +95,6 @@ def serve(
         "READY=1",
         "STATUS=serving on %s" % where,
         "X_SNAKEPIT_SDK=1",
-        "X_SNAKEPIT_RUNNING=0",
     )
     interval = notify.watchdog_interval()
     if interval is not None:
