@@ -23,7 +23,7 @@ func floors() map[string]int {
 		"manager":        2,
 		"cmd":            3,
 		"test":           4,
-		"bench":          4,
+		"bench":          5,
 	}
 }
 

@@ -2,8 +2,8 @@
 
 import logging
 import os
-import queue
 import signal
+import socket
 import sys
 import threading
 from typing import Any, Callable, Iterable, List, Optional, Sequence, Set, Tuple, Union
@@ -84,11 +84,7 @@ def serve(
     health.add(services)
 
     where = _listen(server, settings.address)
-    # A queue, because only its put may run in a signal handler whatever the
-    # main thread is doing at that moment.
-    signals: "queue.SimpleQueue[int]" = queue.SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda got, _frame: signals.put(got))
+    signals = _Signals(signal.SIGTERM, signal.SIGINT)
     server.start()
     _log.info("serving on %s", where)
     notify.notify(
@@ -102,12 +98,36 @@ def serve(
             target=_beat, args=(interval,), name="snakepit-watchdog", daemon=True
         ).start()
 
-    got = signals.get()
-    # The next one ends the process at once, by the kernel's hand.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-    _log.info("stopping after %s", signal.Signals(got).name)
+    got = signals.wait()
+    _log.info("stopping after %s", got.name)
     _stop(server, calls, health, settings.stop_timeout)
+
+
+class _Signals:
+    """Waits for the first of some signals; the next one ends the process at once, by
+    the kernel's hand.
+
+    They come through a wakeup descriptor, which is written to by the C handler
+    itself: a signal that arrives just before the main thread blocks in a lock would
+    wait there for ever, because only the main thread runs Python's handlers.
+    """
+
+    def __init__(self, *numbers: signal.Signals) -> None:
+        self._numbers = numbers
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        for number in numbers:
+            signal.signal(number, lambda _got, _frame: None)
+
+    def wait(self) -> signal.Signals:
+        got = self._reader.recv(1)[0]
+        while got not in self._numbers:  # somebody else's handler was called
+            got = self._reader.recv(1)[0]
+        for number in self._numbers:
+            signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        return signal.Signals(got)
 
 
 def _stop(server: Any, calls: Calls, health: Health, timeout: float) -> None:
