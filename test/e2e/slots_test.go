@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -80,7 +82,14 @@ func TestStopFindsNoOrphans(t *testing.T) {
 			awaitPool(t, d, "text", daemontest.AllReady)
 			client := textpool.NewTextClient(dial(t, d))
 			var pids []int
-			for range planted {
+			descendants := planted
+			if planted > 0 {
+				if stranger := plantInGroup(t, d); stranger != 0 {
+					pids = append(pids, stranger)
+					descendants--
+				}
+			}
+			for range descendants {
 				r, err := client.Nap(within(t, 20*time.Second), &textpool.NapRequest{SpawnGrandchild: true})
 				if err != nil {
 					t.Fatal(err)
@@ -101,6 +110,41 @@ func TestStopFindsNoOrphans(t *testing.T) {
 			}
 		})
 	}
+}
+
+// plantInGroup puts a process that no worker started into the daemon's own cgroup,
+// where there is a writable one; else it returns 0.
+func plantInGroup(t *testing.T, d *daemontest.Daemon) int {
+	t.Helper()
+	p, err := d.Pool(t.Context(), "text")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", p.GetSlots()[0].GetPid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, group, _ := strings.Cut(string(file), "0::")
+	group = filepath.Dir(strings.TrimSpace(group))
+	if !strings.Contains(group, "snakepit-") {
+		return 0 // no writable cgroup here
+	}
+	stranger := exec.Command("sleep", "600")
+	if err := stranger.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stranger.Process.Kill()
+		stranger.Wait()
+	})
+	for _, mount := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		procs := filepath.Join(mount, group, "cgroup.procs")
+		if os.WriteFile(procs, fmt.Append(nil, stranger.Process.Pid), 0) == nil {
+			return stranger.Process.Pid
+		}
+	}
+	t.Fatalf("cannot put a process into the group %s", group)
+	return 0
 }
 
 // TestStrangerGrabsThePort: the moment a worker dies somebody else listens on its
