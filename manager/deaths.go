@@ -18,7 +18,6 @@ const (
 	CauseUnhealthy   = "unhealthy"    // it lived but could not be reached
 	CauseStopped     = "stopped"      // it was not wanted any more
 	CauseRestart     = "restart"      // a person asked for a new one
-	CauseLeftover    = "leftover"     // a former daemon had left it
 )
 
 // Death is the end of one worker and its cause.
@@ -45,10 +44,6 @@ func (w *worker) death(pool string, exit units.Exit, planned, wanted bool) *Deat
 	if !w.started.IsZero() {
 		d.Uptime = d.At.Sub(w.started)
 	}
-	ended := "it ended: " + exit.String()
-	if w.process == nil {
-		ended = "no process was started"
-	}
 	switch {
 	case !wanted:
 		d.Cause, d.Reason = CauseStopped, "stopped ("+exit.String()+")"
@@ -56,10 +51,8 @@ func (w *worker) death(pool string, exit units.Exit, planned, wanted bool) *Deat
 		d.Cause, d.Reason = CauseRestart, "restart was asked for ("+exit.String()+")"
 	case w.stopNote != "":
 		d.Cause, d.Reason = CauseUnhealthy, w.stopNote
-	case w.ready.IsZero() && w.bootNote != "":
-		d.Cause, d.Reason = CauseStartFailed, w.bootNote
 	case w.ready.IsZero():
-		d.Cause, d.Reason = CauseStartFailed, ended+" before it was ready"
+		d.Cause, d.Reason = CauseStartFailed, w.failedStart(exit)
 	case exit.Signal != 0:
 		d.Cause, d.Reason = CauseSignal, exit.String()
 	default:
@@ -68,13 +61,31 @@ func (w *worker) death(pool string, exit units.Exit, planned, wanted bool) *Deat
 	return d
 }
 
-// finish completes a death with what is known after release.
-func (d *Death) finish(tail *units.Tail, left int) {
-	d.Left = left
-	if tail != nil {
-		d.Output = tail.String()
+// note keeps why the worker cannot become ready; what is told later explains what
+// was told before.
+func (w *worker) note(cause string) {
+	switch {
+	case cause == "":
+	case w.bootNote == "":
+		w.bootNote = cause
+	default:
+		w.bootNote += ": " + cause
 	}
+}
+
+// failedStart says why the worker never became ready.
+func (w *worker) failedStart(exit units.Exit) string {
+	if w.bootNote != "" {
+		return w.bootNote
+	}
+	return "it ended: " + exit.String() + " before it was ready"
+}
+
+// finish completes a death with what is known after release.
+func (d *Death) finish(w *worker, left int) {
+	d.Left, d.Output = left, w.tail.String()
 	if d.Cause == CauseStartFailed {
+		d.Reason = w.failedStart(d.Exit) // boot may have told more since
 		if last := lastLine(d.Output); last != "" && !strings.Contains(d.Reason, last) {
 			d.Reason += ": " + last
 		}

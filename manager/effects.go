@@ -36,7 +36,6 @@ func (p *pool) perform(s *slot, w *worker, e effect) {
 		s.kills++
 		go p.signal(w, "SIGKILL", w.process.Kill)
 	case doRelease:
-		w.abort()
 		go p.release(s.number, w)
 	case doSteady:
 		s.failures = 0

@@ -40,12 +40,18 @@ type fakeProcess struct {
 	kills    int
 	releases int
 	running  []string // calls that go on
+	asked    []string // calls that the daemon asked about
 }
 
+// obey ends the script, and the process if it had survived a SIGKILL.
 func (p *fakeProcess) obey() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.script = script{left: p.script.left}
+	killed := p.kills > 0
+	p.mu.Unlock()
+	if killed {
+		p.end(units.Exit{Code: -1, Signal: syscall.SIGKILL, At: time.Now()})
+	}
 }
 
 // Open implements Process.
@@ -99,10 +105,11 @@ func (p *fakeProcess) listen() error {
 
 // tell answers whether a call still runs, as the SDK does.
 func (p *fakeProcess) tell(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	md, _ := metadata.FromIncomingContext(ctx)
 	p.mu.Lock()
 	reports, running := p.script.reports, slices.Clone(p.running)
+	p.asked = append(p.asked, md.Get("snakepit-call")...)
 	p.mu.Unlock()
-	md, _ := metadata.FromIncomingContext(ctx)
 	if call := md.Get("snakepit-call"); reports && len(call) == 1 {
 		answer := "0"
 		if slices.Contains(running, call[0]) {
@@ -119,6 +126,18 @@ func (p *fakeProcess) run(calls ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.running = calls
+}
+
+// askedAbout is how often the daemon asked about a call.
+func (p *fakeProcess) askedAbout(call string) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, asked := range p.asked {
+		if asked == call {
+			n++
+		}
+	}
+	return n
 }
 
 // hangUp closes the listener and every connection; the process lives on.

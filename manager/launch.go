@@ -26,16 +26,21 @@ func (p *pool) newWorker(s *slot) *worker {
 // spawned or no-process.
 func (p *pool) launch(slot int, w *worker) {
 	process, err := p.bringToGate(w)
+	ev := event{kind: evSpawned, slot: slot, worker: w, process: process}
 	if err != nil {
 		w.boots()
-		p.inbox.put(event{kind: evNoProcess, slot: slot, worker: w, cause: err.Error()})
-		return
+		ev.kind, ev.cause = evWithheld, err.Error()
+		if process == nil {
+			ev.kind = evNoProcess
+		}
 	}
-	p.inbox.put(event{kind: evSpawned, slot: slot, worker: w, process: process})
+	p.inbox.put(ev)
 }
 
+// bringToGate returns the held process. With an error beside it the process must not
+// run: it is ended like any other.
 func (p *pool) bringToGate(w *worker) (Process, error) {
-	if err := p.shared.boots.enter(w); err != nil {
+	if err := p.shared.boots.enter(w, p.bootPlace); err != nil {
 		return nil, err
 	}
 	if err := p.assignAddress(w); err != nil {
@@ -54,7 +59,7 @@ func (p *pool) bringToGate(w *worker) (Process, error) {
 	if err := p.shared.registry.Put(rec); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), p.conf.StartTimeout)
+	ctx, cancel := w.wanted(p.conf.StartTimeout)
 	defer cancel()
 	process, err := p.shared.launcher.Start(ctx, spec)
 	if err != nil {
@@ -62,24 +67,8 @@ func (p *pool) bringToGate(w *worker) (Process, error) {
 	}
 	id := process.Identity()
 	rec.State, rec.PID, rec.StartTime, rec.CGroup = registry.StateRunning, id.PID, id.StartTime, id.CGroup
-	if err := p.shared.registry.Put(rec); err != nil {
-		// Still held at the gate: it has run nothing.
-		return nil, errors.Join(err, p.discard(process))
-	}
 	p.shared.remember(w, process)
-	return process, nil
-}
-
-// discard ends a process that never left the gate.
-func (p *pool) discard(process Process) error {
-	if err := process.Kill(); err != nil {
-		return err
-	}
-	<-process.Exited()
-	ctx, cancel := context.WithTimeout(context.Background(), p.conf.ReleaseTimeout)
-	defer cancel()
-	_, err := process.Release(ctx)
-	return err
+	return process, p.shared.registry.Put(rec)
 }
 
 // assignAddress gives the worker its slot's port, or a socket path of its own.
@@ -151,12 +140,16 @@ func (p *pool) awaitReady(ctx context.Context, w *worker, conn *transport.Worker
 // tells when somebody begins to listen, so it asks again; READY=1 does not wait.
 func reach(ctx context.Context, w *worker, try func(context.Context) error) error {
 	told := w.notices.ready
+	var last error
 	for pause := firstPoll; ; pause = min(2*pause, longestPoll) {
 		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
 		err := try(attempt)
 		cancel()
 		if err == nil {
 			return nil
+		}
+		if ctx.Err() == nil || last == nil {
+			last = err // not merely that the time was over
 		}
 		again := time.NewTimer(pause)
 		select {
@@ -165,7 +158,7 @@ func reach(ctx context.Context, w *worker, try func(context.Context) error) erro
 			told = nil // once
 		case <-ctx.Done():
 			again.Stop()
-			return err
+			return last
 		}
 		again.Stop()
 	}
@@ -182,6 +175,11 @@ const (
 // for then its end is the cause.
 func (w *worker) endedBoot(err error) error {
 	select {
+	case <-w.aborted:
+		return err // the process may have been ended because of it
+	default:
+	}
+	select {
 	case <-w.process.Exited():
 		return errors.New("")
 	default:
@@ -189,11 +187,20 @@ func (w *worker) endedBoot(err error) error {
 	}
 }
 
+// wanted is a context that ends when the worker is not wanted any more, or after the
+// timeout.
+func (w *worker) wanted(timeout time.Duration) (context.Context, context.CancelFunc) {
+	return w.until(nil, timeout)
+}
+
 // while is a context that ends with the worker: when its process ends, when it is
 // not wanted any more, or after the timeout.
 func (w *worker) while(timeout time.Duration) (context.Context, context.CancelFunc) {
+	return w.until(w.process.Exited(), timeout)
+}
+
+func (w *worker) until(exited <-chan struct{}, timeout time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	exited := w.process.Exited()
 	go func() {
 		select {
 		case <-exited:
@@ -206,23 +213,28 @@ func (w *worker) while(timeout time.Duration) (context.Context, context.CancelFu
 }
 
 // boots bounds how many workers of all pools start at the same time: imports are
-// all CPU. A worker holds its place until it is ready or gone, but not longer than
-// bootShare, so that a pool whose workers never get ready does not hold up another.
+// all CPU. Every pool has one place of its own beside the common ones, so that no
+// pool holds up another, and a worker holds its place until it is ready or gone, but
+// not longer than bootShare.
 type boots struct{ places chan struct{} }
 
 const bootShare = 3 * time.Second
 
 func newBoots(n int) *boots { return &boots{places: make(chan struct{}, n)} }
 
-// enter waits for a place and gives it to the worker; w.boots leaves it.
-func (b *boots) enter(w *worker) error {
+// enter waits for a place, a common one or the pool's own, and gives it to the
+// worker; w.boots leaves it.
+func (b *boots) enter(w *worker, own chan struct{}) error {
+	taken := b.places
 	select {
 	case b.places <- struct{}{}:
+	case own <- struct{}{}:
+		taken = own
 	case <-w.aborted:
 		return errAborted
 	}
 	var once sync.Once
-	leave := func() { once.Do(func() { <-b.places }) }
+	leave := func() { once.Do(func() { <-taken }) }
 	share := time.AfterFunc(bootShare, leave)
 	w.boots = func() {
 		share.Stop()

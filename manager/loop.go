@@ -35,15 +35,17 @@ func (p *pool) absorb(s *slot, ev event) {
 		s.wanted = true
 	case evWantDown:
 		s.wanted = false
-	case evReset:
-		p.policy.reset()
-		s.failures = 0
 	case evRestart, evRestartNow:
-		if s.state != Down && s.state != Releasing && s.state != Killing {
-			s.planned = s.worker != nil
+		if s.state == Releasing || (s.state != Killing && s.view().hasProcess) {
+			s.planned = true
 		}
-	case evSpawned:
+		if s.state == Backoff || s.state == Failed {
+			p.policy.reset() // a person says that the cause is mended
+			s.failures = 0
+		}
+	case evSpawned, evWithheld:
 		w.process, w.started = ev.process, time.Now()
+		w.note(ev.cause)
 	case evReady:
 		if s.state == Starting {
 			w.ready = time.Now()
@@ -52,14 +54,9 @@ func (p *pool) absorb(s *slot, ev event) {
 			go ev.conn.Close() // it became ready too late to be wanted
 		}
 	case evNotReady, evBootEnded:
-		if w.bootNote == "" || ev.kind == evNotReady {
-			w.bootNote = ev.cause
-		}
-		if d := p.deathOf(w); w.ended && d != nil && ev.cause != "" && d.Cause == CauseStartFailed {
-			d.Reason = ev.cause // the end was seen first
-		}
+		w.note(ev.cause)
 	case evNoProcess:
-		w.bootNote = ev.cause
+		w.note(ev.cause)
 		p.ended(s, w, ev)
 	case evUnhealthy:
 		w.stopNote = ev.cause
@@ -73,8 +70,7 @@ func (p *pool) absorb(s *slot, ev event) {
 		p.event(slog.LevelError, "not-released", w, ev.cause)
 	case evDeadline:
 		if s.state == Starting {
-			w.stopNote = ""
-			w.bootNote = fmt.Sprintf("not ready within start_timeout (%s, ready = %q)", p.conf.StartTimeout, p.conf.Ready)
+			w.note(fmt.Sprintf("not ready within start_timeout (%s, ready = %q)", p.conf.StartTimeout, p.conf.Ready))
 		}
 	case evDrained:
 	}
@@ -172,9 +168,6 @@ func (p *pool) duration(s *slot, t timer) time.Duration {
 // ended records the death of a worker and asks the policy what follows.
 func (p *pool) ended(s *slot, w *worker, ev event) {
 	d := w.death(p.conf.Name, ev.exit, s.planned, s.wanted)
-	if w.adopted {
-		d.Cause = CauseLeftover
-	}
 	if w.member != nil {
 		_, d.Calls = p.leases.load(w.member)
 		p.leases.died(w.member, d.Reason)
@@ -214,10 +207,13 @@ func (p *pool) otherReady(s *slot) bool {
 // comes next.
 func (p *pool) released(s *slot, w *worker, ev event) {
 	if d := p.deathOf(w); d != nil {
-		d.finish(w.tail, ev.left)
+		d.finish(w, ev.left)
 		p.cause = d.Worker + " " + d.Cause + ": " + d.Reason
 		if d.Cause == CauseStartFailed {
 			p.cause = d.Worker + " failed to start: " + d.Reason
+		}
+		if failure := p.policy.cause; failure != "" {
+			p.cause = failure + "; last: " + p.cause
 		}
 	}
 	message := "processes, port and record are gone"
@@ -232,9 +228,8 @@ func (p *pool) released(s *slot, w *worker, ev event) {
 	s.worker, s.kills, s.stuck = nil, 0, false
 	now := time.Now()
 	s.verdict, s.next = respawnNow, now
-	if until, cause, failed := p.policy.failed(now); failed && !s.planned {
+	if until, failed := p.policy.failed(now); failed && !s.planned {
 		s.verdict, s.next = giveUp, until
-		p.cause = cause + "; last: " + p.cause
 	} else if s.delay > 0 && !s.planned {
 		s.verdict, s.next = respawnLater, now.Add(s.delay)
 	}

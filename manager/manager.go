@@ -43,6 +43,7 @@ type Manager struct {
 	byName  []*pool          // in the order of their names
 	service map[string]*pool // by full gRPC service name
 	started time.Time
+	strays  sync.WaitGroup // releases of leftovers without a slot
 }
 
 // shared is what all pools use. Every part of it is safe for concurrent use.
@@ -126,13 +127,14 @@ func (m *Manager) takeLeftovers() {
 	for _, rec := range m.shared.registry.Leftovers() {
 		w := &worker{
 			id: rec.Worker, port: rec.Port, socket: rec.Socket, adopted: true, aborted: make(chan struct{}),
-			boots: func() {}, leftover: units.Identity{PID: rec.PID, StartTime: rec.StartTime, CGroup: rec.CGroup, Worker: rec.Worker.String(), RunID: rec.RunID},
+			boots: func() {}, tail: &units.Tail{}, leftover: units.Identity{PID: rec.PID, StartTime: rec.StartTime, CGroup: rec.CGroup, Worker: rec.Worker.String(), RunID: rec.RunID},
 		}
 		m.shared.events.add(slog.LevelWarn, "leftover", rec.Worker.Pool, rec.Worker.String(), "a former daemon (run "+rec.RunID+") left its record; it is released first")
 		p := m.pools[rec.Worker.Pool]
 		if p != nil && rec.Worker.Slot < len(p.slots) && p.slots[rec.Worker.Slot].worker == nil {
 			s := p.slots[rec.Worker.Slot]
 			s.worker, s.state, s.reason = w, Releasing, "a former daemon left it"
+			m.shared.ports.Reserve(s.name(p.conf.Name), rec.Port)
 			continue
 		}
 		m.releaseStray(w)
@@ -142,14 +144,16 @@ func (m *Manager) takeLeftovers() {
 // releaseStray releases a leftover without a slot.
 func (m *Manager) releaseStray(w *worker) {
 	p := &pool{shared: m.shared}
-	ctx, cancel := context.WithTimeout(context.Background(), leftoverTimeout)
-	go func() {
+	w.port = 0 // no slot of ours wants its port
+	m.strays.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), leftoverTimeout)
 		defer cancel()
-		w.port = 0 // no slot of ours wants its port
 		if _, _, err := p.releaseAll(ctx, w); err != nil {
-			m.shared.log.Error("cannot release what a former daemon left", "worker", w.id.String(), "error", err)
+			m.shared.events.add(slog.LevelError, "not-released", w.id.Pool, w.id.String(), err.Error())
+			return
 		}
-	}()
+		m.shared.events.add(slog.LevelInfo, "released", w.id.Pool, w.id.String(), "what a former daemon left is gone")
+	})
 }
 
 // Stop ends all pools: no new calls, calls in flight finish up to drain_timeout
@@ -160,18 +164,21 @@ func (m *Manager) Stop(ctx context.Context, now <-chan struct{}) (orphans int, e
 		p.stop(false)
 	}
 	for _, p := range m.byName {
-		select {
-		case <-p.done:
-		case <-now:
-			now = nil
-			for _, q := range m.byName {
-				q.stop(true)
+		for stopped := false; !stopped; {
+			select {
+			case <-p.done:
+				stopped = true
+			case <-now:
+				now = nil
+				for _, q := range m.byName {
+					q.stop(true)
+				}
+			case <-ctx.Done():
+				return 0, fmt.Errorf("cannot stop pool %s: %w", p.conf.Name, ctx.Err())
 			}
-			<-p.done
-		case <-ctx.Done():
-			return 0, fmt.Errorf("cannot stop pool %s: %w", p.conf.Name, ctx.Err())
 		}
 	}
+	m.strays.Wait() // bounded by leftoverTimeout
 	return m.sweep(ctx)
 }
 

@@ -47,7 +47,7 @@ func (o Operator) Status(ctx context.Context, req *pb.StatusRequest) (*pb.Status
 		var status *pb.Pool
 		if !p.call(ctx, func() { status = p.status(slots) }) {
 			if ctx.Err() != nil {
-				return nil, ctx.Err()
+				return nil, ctx.Err() // status is still the loop's
 			}
 			status = &pb.Pool{Name: p.conf.Name, State: "down", Workers: int32(p.conf.Workers)}
 		}
@@ -69,14 +69,19 @@ func (o Operator) Why(ctx context.Context, req *pb.WhyRequest) (*pb.WhyReply, er
 	}
 	out := &pb.WhyReply{}
 	for _, p := range pools {
-		p.call(ctx, func() {
-			for _, d := range slices.Backward(p.deaths) {
+		var found []*pb.Death // the loop's until it has answered
+		answered := p.call(ctx, func() {
+			for _, d := range p.deaths {
 				if target == "" || target == p.conf.Name || d.Worker == target || strings.HasPrefix(d.Worker, target+"-") {
-					out.Deaths = append(out.Deaths, d.proto())
+					found = append(found, d.proto())
 				}
 			}
 		})
+		if answered {
+			out.Deaths = append(out.Deaths, found...)
+		}
 	}
+	slices.SortStableFunc(out.Deaths, func(a, b *pb.Death) int { return b.GetAt().AsTime().Compare(a.GetAt().AsTime()) })
 	if n := int(req.GetLimit()); n > 0 && n < len(out.Deaths) {
 		out.Deaths = out.Deaths[:n]
 	}

@@ -19,6 +19,8 @@ type pool struct {
 	shared *shared
 	leases *leases
 	inbox  *inbox
+	// bootPlace is the pool's own place among the starting workers.
+	bootPlace chan struct{}
 
 	// What follows belongs to the loop.
 	slots      []*slot
@@ -79,11 +81,12 @@ func newPool(found config.Resolved, s *shared) *pool {
 	conf := found.Pool
 	p := &pool{
 		conf: found.Pool, found: found, shared: s,
-		leases: newLeases(conf.Name, conf.MaxQueue, conf.QueueTimeout, conf.OverrunTimeout),
-		inbox:  &inbox{wake: make(chan struct{}, 1)},
-		policy: restarts{workers: conf.Workers},
-		cause:  "the pool was not started",
-		done:   make(chan struct{}),
+		leases:    newLeases(conf.Name, conf.MaxQueue, conf.QueueTimeout, conf.OverrunTimeout),
+		bootPlace: make(chan struct{}, 1),
+		inbox:     &inbox{wake: make(chan struct{}, 1)},
+		policy:    restarts{workers: conf.Workers},
+		cause:     "the pool was not started",
+		done:      make(chan struct{}),
 	}
 	for n := range conf.Workers {
 		p.slots = append(p.slots, &slot{number: n, state: Down, since: time.Now()})

@@ -49,10 +49,13 @@ func (p *pool) releaseAll(ctx context.Context, w *worker) (left, moved int, err 
 			return left, 0, fmt.Errorf("cannot remove the socket of %s: %w", w.id, err)
 		}
 	}
-	if w.port != 0 && !portFreed(ctx, w.port) {
-		moved = p.shared.ports.Quarantine(w.id.SlotName())
+	if w.port != 0 && !w.portDone {
+		if !portFreed(ctx, w.port) {
+			w.moved = p.shared.ports.Quarantine(w.id.SlotName())
+		}
+		w.portDone = true
 	}
-	return left, moved, p.removeRecord(w)
+	return left, w.moved, p.removeRecord(w)
 }
 
 // portFreed waits until the port can be bound again. No event tells, so it asks.

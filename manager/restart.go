@@ -77,7 +77,6 @@ func (m *Manager) Restart(ctx context.Context, target string, now bool, progress
 		return err
 	}
 	if now {
-		p.call(ctx, func() { p.policy.reset() })
 		return p.restartAll(ctx, slots, progress)
 	}
 	for _, n := range slots {
@@ -138,12 +137,12 @@ func (m *Manager) resolve(target string) (*pool, []int, error) {
 		return nil, nil, fmt.Errorf("slot or worker %q: %w", target, ErrNotFound)
 	}
 	is := ""
-	p.call(context.Background(), func() {
+	ended := !p.call(context.Background(), func() {
 		if w := p.slots[id.Slot].worker; w != nil {
 			is = w.id.String()
 		}
 	})
-	if is != target {
+	if ended || is != target {
 		return nil, nil, fmt.Errorf("worker %q: %w: its slot now holds %q", target, ErrNotFound, is)
 	}
 	return p, []int{id.Slot}, nil

@@ -28,14 +28,19 @@ type restarts struct {
 	deaths      []time.Time // unplanned deaths within budgetWindow, oldest first
 	startsInRow int         // failed starts since a worker of the pool was last ready
 	until       time.Time   // the pool is failed until then
-	cause       string      // why it is failed
+	cause       string      // why it is, or was last, failed; "" after readied
 }
 
 // budget is how many unplanned deaths within budgetWindow a pool may have.
 func (r *restarts) budget() int { return max(10, 3*r.workers) }
 
 // readied tells that a worker became ready.
-func (r *restarts) readied() { r.startsInRow = 0 }
+func (r *restarts) readied() {
+	r.startsInRow = 0
+	if r.until.IsZero() {
+		r.cause = ""
+	}
+}
 
 // died tells that a worker ended without having been asked to. failedStart is
 // true for one that never was ready; otherReady is true while another worker of
@@ -66,9 +71,9 @@ func (r *restarts) fail(now time.Time, cause string) {
 	r.until, r.cause = now.Add(coolDown), cause
 }
 
-// failed says whether the pool is in cool-down, until when and why.
-func (r *restarts) failed(now time.Time) (until time.Time, cause string, yes bool) {
-	return r.until, r.cause, now.Before(r.until)
+// failed says whether the pool is in cool-down, and until when.
+func (r *restarts) failed(now time.Time) (until time.Time, yes bool) {
+	return r.until, now.Before(r.until)
 }
 
 // reset forgets everything: a person asked, or the cool-down is over.

@@ -30,7 +30,7 @@ func TestBudgetOfAPool(t *testing.T) {
 			for i := 1; i <= c.deaths; i++ {
 				now = now.Add(c.every)
 				r.died(now, c.starts, c.others)
-				if _, _, yes := r.failed(now); yes && failedAt == 0 {
+				if _, yes := r.failed(now); yes && failedAt == 0 {
 					failedAt = i
 				}
 			}
@@ -47,12 +47,12 @@ func TestBudgetAfterCoolDownIsNew(t *testing.T) {
 	for range 11 {
 		r.died(now, false, false)
 	}
-	until, cause, yes := r.failed(now)
-	if !yes || cause == "" || until.Sub(now) != coolDown {
-		t.Fatalf("failed = %v until %v because of %q", yes, until, cause)
+	until, yes := r.failed(now)
+	if cause := r.cause; !yes || cause == "" || until.Sub(now) != coolDown {
+		t.Fatalf("failed = %v until %v because of %q", yes, until, r.cause)
 	}
 	r.died(until, false, false)
-	if _, _, yes := r.failed(until); yes {
+	if _, yes := r.failed(until); yes {
 		t.Error("one death after the cool-down made the pool failed again")
 	}
 }

@@ -78,6 +78,8 @@ type worker struct {
 	aborted  chan struct{} // closed by the loop: launch and boot answer soon
 	leftover units.Identity
 	adopted  bool // of a former daemon: only to be released
+	portDone bool // the port was seen free, or went to quarantine; release's own
+	moved    int  // the port that went to quarantine; release's own
 
 	member   *member // from ready on
 	ready    time.Time

@@ -30,8 +30,8 @@ const (
 	evWantDown   eventKind = "want-down"   // the goal became down
 	evRestart    eventKind = "restart"     // a person asks for a new worker; calls finish first
 	evRestartNow eventKind = "restart-now" // the same, without waiting for calls
-	evReset      eventKind = "reset"       // a person clears back-off and failed
 	evSpawned    eventKind = "spawned"     // the process exists and is held at the gate
+	evWithheld   eventKind = "withheld"    // the process exists and must not leave the gate
 	evNoProcess  eventKind = "no-process"  // the start ended before a process existed
 	evReady      eventKind = "ready"       // the worker answers on its address
 	evNotReady   eventKind = "not-ready"   // the worker cannot become ready
@@ -46,7 +46,7 @@ const (
 
 func eventKinds() []eventKind {
 	return []eventKind{
-		evWantUp, evWantDown, evRestart, evRestartNow, evReset, evSpawned, evNoProcess, evReady, evNotReady,
+		evWantUp, evWantDown, evRestart, evRestartNow, evSpawned, evWithheld, evNoProcess, evReady, evNotReady,
 		evBootEnded, evUnhealthy, evDrained, evExited, evReleased, evNotRelease, evDeadline,
 	}
 }
@@ -56,7 +56,7 @@ func eventKinds() []eventKind {
 type effect string
 
 const (
-	doLaunch    effect = "launch"    // lease a port, write the record, make the held process -> spawned | no-process
+	doLaunch    effect = "launch"    // lease a port, write the record, make the held process -> spawned | withheld | no-process
 	doBoot      effect = "boot"      // open the gate, await readiness -> ready | not-ready | boot-ended
 	doWatch     effect = "watch"     // -> exited
 	doAbort     effect = "abort"     // tell launch and boot to answer soon

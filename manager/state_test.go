@@ -46,7 +46,7 @@ func TestTableIsWhole(t *testing.T) {
 		closed[k] = r.when == nil
 		left[r.from] = left[r.from] || r.to != r.from
 		reached[r.to] = true
-		if ruled(r.from, r.on) && tolerated(r.from, r.on) && r.when == nil && r.on != evWantUp && r.on != evWantDown && r.on != evReset && r.on != evUnhealthy && r.on != evDrained && r.on != evRestartNow {
+		if ruled(r.from, r.on) && tolerated(r.from, r.on) && r.when == nil && r.on != evWantUp && r.on != evWantDown && r.on != evUnhealthy && r.on != evDrained && r.on != evRestartNow {
 			t.Errorf("%s on %s is both ruled and tolerated", r.from, r.on)
 		}
 	}
@@ -78,10 +78,10 @@ func (m *model) apply(t *rapid.T, on eventKind) {
 	case evWantDown:
 		m.v.wanted = false
 	case evRestart, evRestartNow:
-		if before != Down && before != Releasing && before != Killing && before != Backoff && before != Failed {
+		if before == Releasing || (m.v.hasProcess && before != Killing) {
 			m.v.planned = true
 		}
-	case evSpawned:
+	case evSpawned, evWithheld:
 		m.process, m.v.hasProcess, m.launching = true, true, false
 	case evNoProcess:
 		m.launching = false
@@ -112,11 +112,7 @@ func (m *model) do(t *rapid.T, e effect) {
 			t.Fatalf("launch before the former worker is released")
 		}
 		m.released, m.launching, m.v.planned = false, true, false
-		if rapid.Bool().Draw(t, "spawns") {
-			m.pending = append(m.pending, evSpawned)
-		} else {
-			m.pending = append(m.pending, evNoProcess)
-		}
+		m.pending = append(m.pending, rapid.SampledFrom([]eventKind{evSpawned, evSpawned, evWithheld, evNoProcess}).Draw(t, "launch"))
 	case doWatch:
 		m.watched = true
 		m.pending = append(m.pending, evExited)
@@ -177,7 +173,7 @@ func TestNextUnderRandomEvents(t *testing.T) {
 				choices = append(choices, evDeadline)
 			}
 			if wishes {
-				choices = append(choices, evWantUp, evWantDown, evRestart, evRestartNow, evReset)
+				choices = append(choices, evWantUp, evWantDown, evRestart, evRestartNow)
 			}
 			if len(choices) == 0 {
 				return false

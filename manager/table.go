@@ -34,11 +34,12 @@ func table() []rule {
 		{from: Down, on: evWantUp, to: Starting, do: []effect{doLaunch}},
 
 		{from: Starting, on: evSpawned, to: Starting, do: []effect{doWatch, doBoot}, timer: tStart},
+		{from: Starting, on: evWithheld, to: Killing, do: []effect{doWatch, doKill}, timer: tKill},
 		{from: Starting, on: evNoProcess, to: Releasing, do: []effect{doRelease}},
 		{from: Starting, on: evReady, to: Ready, do: []effect{doPublish}, timer: tStable},
 		{from: Starting, on: evNotReady, to: Killing, do: []effect{doKill}, timer: tKill},
 		{from: Starting, on: evDeadline, to: Killing, do: []effect{doAbort, doKill}, timer: tKill},
-		{from: Starting, on: evExited, to: Releasing, do: []effect{doAbort, doRelease}},
+		{from: Starting, on: evExited, to: Releasing, do: []effect{doRelease}},
 		{from: Starting, on: evWantDown, when: hasProcess, to: Stopping, do: []effect{doAbort, doTerminate}, timer: tStop},
 		{from: Starting, on: evRestart, when: hasProcess, to: Stopping, do: []effect{doAbort, doTerminate}, timer: tStop},
 		{from: Starting, on: evRestartNow, when: hasProcess, to: Stopping, do: []effect{doAbort, doTerminate}, timer: tStop},
@@ -61,6 +62,7 @@ func table() []rule {
 		{from: Draining, on: evExited, to: Releasing, do: []effect{doRelease}},
 
 		{from: Stopping, on: evSpawned, to: Killing, do: []effect{doWatch, doKill}, timer: tKill},
+		{from: Stopping, on: evWithheld, to: Killing, do: []effect{doWatch, doKill}, timer: tKill},
 		{from: Stopping, on: evNoProcess, to: Releasing, do: []effect{doRelease}},
 		{from: Stopping, on: evDeadline, to: Killing, do: []effect{doKill}, timer: tKill},
 		{from: Stopping, on: evExited, to: Releasing, do: []effect{doRelease}},
@@ -77,13 +79,11 @@ func table() []rule {
 		{from: Releasing, on: evNotRelease, to: Releasing, do: []effect{doRelease}},
 
 		{from: Backoff, on: evDeadline, to: Starting, do: []effect{doLaunch}},
-		{from: Backoff, on: evReset, to: Starting, do: []effect{doLaunch}},
 		{from: Backoff, on: evRestart, to: Starting, do: []effect{doLaunch}},
 		{from: Backoff, on: evRestartNow, to: Starting, do: []effect{doLaunch}},
 		{from: Backoff, on: evWantDown, to: Down},
 
 		{from: Failed, on: evDeadline, to: Starting, do: []effect{doLaunch}},
-		{from: Failed, on: evReset, to: Starting, do: []effect{doLaunch}},
 		{from: Failed, on: evRestart, to: Starting, do: []effect{doLaunch}},
 		{from: Failed, on: evRestartNow, to: Starting, do: []effect{doLaunch}},
 		{from: Failed, on: evWantDown, to: Down},
@@ -95,7 +95,7 @@ func table() []rule {
 // that the state already fulfils. Everything else is unexpected.
 func tolerated(s State, on eventKind) bool {
 	switch on {
-	case evWantUp, evWantDown, evReset:
+	case evWantUp, evWantDown:
 		return true // the goal is kept beside the state; released looks at it
 	case evRestart, evRestartNow:
 		return s == Draining || s == Stopping || s == Killing || s == Releasing || s == Down

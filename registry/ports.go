@@ -70,6 +70,20 @@ func (p *Ports) Lease(slot string) (int, error) {
 		slot, p.first, p.last, len(p.leases), len(p.quarantine), busy)
 }
 
+// Reserve gives a slot the port that it had in a former daemon's time, without a
+// probe: its former worker, which is still to be released, may hold it. A port
+// outside the range, or one that somebody has, is not given.
+func (p *Ports) Reserve(slot string, port int) bool {
+	if port < p.first || port > p.last {
+		return false
+	}
+	if _, ok := p.leased(slot); ok || !p.take(port) {
+		return false
+	}
+	p.grant(slot, port)
+	return true
+}
+
 // Quarantine takes the slot's port from it and keeps it from everybody, because it is
 // still busy though its worker is gone. It returns the port, 0 if the slot had none.
 func (p *Ports) Quarantine(slot string) int {

@@ -31,10 +31,8 @@ func main() {
 	verbose := flag.Bool("v", false, "show the daemon's log as it comes")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	s := &show{verbose: *verbose}
 	err := s.run(ctx)
-	cancel()
 	stop()
 	if err != nil {
 		fmt.Printf("\nDEMO FAILED: %v\n", err)
@@ -89,6 +87,8 @@ func (s *show) run(ctx context.Context) error {
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("cannot build: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute) // after the build, which may have to fetch modules
+	defer cancel()
 	fmt.Printf("\nbuilt bin/snakepitd, bin/snakepitctl, bin/snakepit-gate in %.1f s\n", time.Since(began).Seconds())
 
 	var tee io.Writer
