@@ -110,7 +110,7 @@ func TestWarmingPoolLetsTheCallersDeadlineCount(t *testing.T) {
 			_, err := l.acquire(t.Context(), transport.Call{ID: "early"})
 			got <- err
 		}()
-		time.Sleep(30 * time.Second) // the bubble's clock: no real time passes
+		<-time.After(30 * time.Second) // by the clock of the bubble: no real time passes
 		l.publish(testMember("text-0-1", 1))
 		if err := <-got; err != nil {
 			t.Errorf("a call that came while the pool was warming: %v", err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -66,6 +67,14 @@ func (p *pool) contract(w *worker) map[string]string {
 // workers, and the place of their sockets.
 func MakeDirectories(found config.Resolved) error {
 	conf := found.Pool
+	parent := filepath.Dir(conf.Directory)
+	if err := os.MkdirAll(parent, 0o711); err != nil {
+		return fmt.Errorf("cannot make the directory of the pools: %w", err)
+	}
+	// Every pool's user must get through it to its own, whatever our umask is.
+	if err := os.Chmod(parent, 0o711); err != nil {
+		return fmt.Errorf("cannot open the directory of the pools: %w", err)
+	}
 	for _, dir := range []string{conf.Directory, conf.Home(), conf.Cache(), conf.Temp()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("cannot make a directory of pool %s: %w", conf.Name, err)

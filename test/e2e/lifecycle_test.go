@@ -205,3 +205,44 @@ func TestOperatorsView(t *testing.T) {
 	stop(t, d)
 	says(ctl(3, "status"), "hint:")
 }
+
+// TestWorkerRunsAsItsUser: a root daemon gives the pool's user what it needs and
+// nothing more. The checkout may be in a place that other users cannot enter, so
+// the worker's files are copied.
+func TestWorkerRunsAsItsUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root may start workers as another user")
+	}
+	dir := shortDir(t)
+	if out, err := exec.Command("cp", "-r", filepath.Join(repo(), "python"), dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := exec.Command("chmod", "-R", "a+rX", dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for name, argument := range map[string]string{"port": `, "--port", "{port}"`, "socket": ""} {
+		t.Run(name, func(t *testing.T) {
+			d := start(t, fmt.Sprintf("[pool.text]\nexec = [\"{python}\", \"server.py\"%s]\nworking_directory = %q\npython = %q\nready = \"health\"\nuser = \"nobody\"\nenvironment = { PYTHONPATH = %q }\n",
+				argument, filepath.Join(dir, "python", "examples", "text"), daemontest.Python, filepath.Join(dir, "python")))
+			pid := awaitPool(t, d, "text", daemontest.AllReady).GetSlots()[0].GetPid()
+			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []string{"Uid:\t65534\t65534\t65534\t65534", "NoNewPrivs:\t1", "CapEff:\t0000000000000000", "CapPrm:\t0000000000000000"} {
+				if !strings.Contains(string(status), want) {
+					t.Errorf("/proc/%d/status does not say %q:\n%s", pid, want, status)
+				}
+			}
+			for _, sub := range []string{"home", "cache", "tmp"} {
+				info, err := os.Stat(filepath.Join(d.Dir, "pools", "text", sub))
+				if err != nil || info.Sys().(*syscall.Stat_t).Uid != 65534 {
+					t.Errorf("%s: %v, %v", sub, info, err)
+				}
+			}
+			if _, err := textpool.NewTextClient(dial(t, d)).Analyze(within(t, 10*time.Second), &textpool.AnalyzeRequest{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
