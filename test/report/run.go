@@ -87,6 +87,13 @@ func packages(ctx context.Context, wanted func(string) bool) []string {
 
 func inUnit(path string) bool { return !inEndToEnd(path) && path != "test/docs" }
 
+// outsideRace leaves the core packages to the race area, whose tests are the same,
+// unless there is no C compiler for it here.
+func outsideRace(path string) bool {
+	raced := len(compiler()) == 0 || os.Geteuid() == 0 // root installs one
+	return inUnit(path) && !(raced && inCore(path))
+}
+
 func inCore(path string) bool {
 	top, _, _ := strings.Cut(path, "/")
 	return top == "manager" || top == "registry" || top == "transport" || top == "units"
