@@ -92,7 +92,8 @@ func direct(t testing.TB, mode string) *Direct {
 		if err := d.Close(); err != nil {
 			t.Error(err)
 		}
-		t.Skip("no writable cgroup: " + d.noGroup)
+		t.Log(d.noGroup)
+		t.Skip("no writable cgroup here")
 	}
 	t.Cleanup(func() {
 		if _, err := d.Orphans(within(t)); err != nil {

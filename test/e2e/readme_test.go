@@ -51,7 +51,7 @@ func TestReadmeQuickStart(t *testing.T) {
 	for _, line := range commands {
 		cmd := exec.CommandContext(within(t, 30*time.Second), "sh", "-c", strings.Replace(line, "bin/", bin+"/", 1))
 		cmd.Dir = repo()
-		cmd.Env = append(os.Environ(), "SNAKEPIT_CONTROL=unix:"+filepath.Join(d.Dir, "control.sock"))
+		cmd.Env = append(os.Environ(), "SNAKEPIT_CONTROL=unix:"+filepath.Join(d.Dir, "control.sock"), "XDG_RUNTIME_DIR="+d.Dir)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", line, err, out)
 		}
