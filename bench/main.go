@@ -1,43 +1,67 @@
-// Command bench measures what the hop through the front costs, against a direct
-// call to the same worker and against a bare grpc-go stream proxy, in the same
-// interleaved rounds. Ratios are medians over the rounds: absolute figures of a
-// shared machine mean little.
+// Command bench measures what snakepitd costs, with a real daemon and real workers
+// on loopback: the hop of a call against a direct call to the same worker and
+// against a bare grpc-go stream proxy before it, and the start and the respawn of
+// workers against starting the same program by hand. What is compared runs
+// interleaved, and results are ratios, medians over the rounds: absolute figures of
+// a shared machine mean little. docs/performance.md says how to read them.
 package main
 
 import (
+	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"slices"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
+// plan is how much a run measures.
+type plan struct {
+	rounds         int           // of every comparison
+	window         time.Duration // of one measurement
+	callers, sizes []int
+	spawns         []int // workers that are started at once
+	limit          float64
+}
+
 func main() {
-	role := flag.String("role", "", "internal: play one server (backend, bare, front)")
-	backend := flag.String("backend", "", "address of a worker with a unary method that echoes; a Go echo server without it")
-	method := flag.String("method", "/bench.Echo/Unary", "the unary method")
+	role := flag.String("role", "", "internal: play one server (backend, bare)")
+	backend := flag.String("backend", "", "internal: where the bare proxy passes calls on to")
+	listen := flag.String("listen", "", "internal: where the role listens")
 	rounds := flag.Int("rounds", 5, "rounds of every comparison")
-	window := flag.Duration("window", 700*time.Millisecond, "length of one measurement")
-	callers := flag.String("callers", "1,8,64", "numbers of callers")
+	window := flag.Duration("window", 600*time.Millisecond, "length of one measurement")
+	callers := flag.String("callers", "1,8,64", "numbers of callers, 64 at most")
 	sizes := flag.String("sizes", "100,65536,1048576", "bytes of the payload")
-	limit := flag.Float64("limit", 0, "fail when the median of the CPU ratios to the bare proxy is above (0: never)")
+	limit := flag.Float64("limit", 1.25, "fail when the median of the CPU ratios to the bare proxy is above (0: never)")
+	smoke := flag.Bool("smoke", false, "everything once and very short: shows that it runs, measures nothing")
 	flag.Parse()
 	if *role != "" {
-		if err := serve(*role, *backend); err != nil {
+		if err := serve(*role, *listen, *backend); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		return
 	}
-	ratio, err := hop(*backend, *method, numbers(*callers), numbers(*sizes), *rounds, *window)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	p := plan{*rounds, *window, numbers(*callers), numbers(*sizes), []int{1, 4, 16}, *limit}
+	if *smoke {
+		p.rounds, p.window, p.limit = 1, 50*time.Millisecond, 0
 	}
-	if *limit > 0 && ratio > *limit {
-		fmt.Fprintf(os.Stderr, "the front needs %.2fx the CPU of the bare proxy, the limit is %.2fx\n", ratio, *limit)
+	// SIGPIPE too: who reads our output may leave early, and nothing may be left then.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	err := p.run(ctx)
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
 	}
 }
@@ -51,88 +75,82 @@ func numbers(list string) (out []int) {
 	return out
 }
 
-// hop prints the comparison and returns the median of the CPU ratios front to bare
-// over all cases.
-func hop(backend, method string, callers, sizes []int, rounds int, window time.Duration) (float64, error) {
-	direct := &server{name: "direct", address: backend}
-	if backend == "" {
-		own, err := spawn("backend", "")
-		if err != nil {
-			return 0, err
-		}
-		defer own.end()
-		direct = &server{name: "direct", address: own.address, pid: own.pid}
+// run measures everything. It leaves no process and no file, however it ends.
+func (p plan) run(ctx context.Context) error {
+	if p.rounds < 1 || len(p.callers) == 0 || len(p.sizes) == 0 {
+		return fmt.Errorf("cannot measure nothing: give -rounds, -callers and -sizes above 0")
 	}
-	servers := []*server{direct}
-	for _, role := range []string{"bare", "front"} {
-		s, err := spawn(role, direct.address)
-		if err != nil {
-			return 0, err
-		}
-		defer s.end()
-		servers = append(servers, s)
+	began := time.Now()
+	dir, err := os.MkdirTemp("", "snakepit-bench-")
+	if err != nil {
+		return err
 	}
-	fmt.Printf("%d rounds, medians; added = to a direct call; CPU = of the proxy's process, per call\n\n", rounds)
-	fmt.Println("| callers | bytes | direct p50, p99 | front added p50, p99 | bare added p50, p99 | CPU front, bare | CPU front/bare | calls/s front/direct | calls/s front/bare |")
-	fmt.Println("|---|---|---|---|---|---|---|---|---|")
-	var ratios []float64
-	for _, size := range sizes {
-		payload := make([]byte, size)
-		for _, n := range callers {
-			got := map[string][]measure{}
-			for range rounds {
-				for _, s := range servers {
-					m, err := drive(s, method, n, payload, window)
-					if err != nil {
-						return 0, err
-					}
-					got[s.name] = append(got[s.name], m)
-				}
-			}
-			d, b, f := got["direct"], got["bare"], got["front"]
-			cpu := over(f, b, func(m measure) float64 { return float64(m.cpu) })
-			ratios = append(ratios, cpu)
-			fmt.Printf("| %d | %d | %v, %v | %+v, %+v | %+v, %+v | %v, %v | %.2f | %.2f | %.2f |\n", n, size,
-				mid(d, p50), mid(d, p99), added(f, d, p50), added(f, d, p99), added(b, d, p50), added(b, d, p99),
-				mid(f, cpuOf), mid(b, cpuOf), cpu, over(f, d, rate), over(f, b, rate))
-		}
+	defer os.RemoveAll(dir)
+	b, err := newBed(ctx, dir)
+	if err != nil {
+		return err
 	}
-	ratio := median(ratios)
-	fmt.Printf("\nCPU front/bare, median of all cases: %.2f\n", ratio)
-	return ratio, nil
+	ratio, err := p.hops(ctx, b)
+	if err != nil {
+		return err
+	}
+	if err := p.spawn(ctx, b); err != nil {
+		return err
+	}
+	if err := p.respawn(ctx, b); err != nil {
+		return err
+	}
+	if err := p.collector(ctx, b); err != nil {
+		return err
+	}
+	fmt.Printf("\n%.0f s in all\n", time.Since(began).Seconds())
+	return p.verdict(ratio)
 }
 
-func p50(m measure) time.Duration   { return m.p50 }
-func p99(m measure) time.Duration   { return m.p99 }
-func cpuOf(m measure) time.Duration { return m.cpu }
-func rate(m measure) float64        { return m.rate }
-
-func median(list []float64) float64 {
-	slices.Sort(list)
-	return list[len(list)/2]
+// verdict says whether the target is met.
+func (p plan) verdict(ratio float64) error {
+	if p.limit <= 0 {
+		fmt.Println("no target is checked in this run")
+		return nil
+	}
+	target := fmt.Sprintf("at most %.2fx the CPU of a bare grpc-go stream proxy", p.limit)
+	if ratio > p.limit {
+		return fmt.Errorf("target NOT MET: %s; it is %.2fx", target, ratio)
+	}
+	fmt.Printf("target MET: %s; it is %.2fx\n", target, ratio)
+	return nil
 }
 
-func mid(list []measure, of func(measure) time.Duration) time.Duration {
-	var all []float64
-	for _, m := range list {
-		all = append(all, float64(of(m)))
-	}
-	return time.Duration(median(all)).Round(time.Microsecond)
+// bed is what all parts stand on.
+type bed struct {
+	root string // of the checkout
+	dir  string // of the run, gone at its end
+	bin  string // the programs, built from the checkout as it is
+	self string // this program
+	port atomic.Int32
 }
 
-// added is the median of the differences within each round, over that of ratios.
-func added(a, b []measure, of func(measure) time.Duration) time.Duration {
-	var all []float64
-	for i := range a {
-		all = append(all, float64(of(a[i])-of(b[i])))
+func newBed(ctx context.Context, dir string) (*bed, error) {
+	root, err := os.Getwd()
+	if err != nil {
+		return nil, err
 	}
-	return time.Duration(median(all)).Round(time.Microsecond)
-}
-
-func over(a, b []measure, of func(measure) float64) float64 {
-	var all []float64
-	for i := range a {
-		all = append(all, of(a[i])/of(b[i]))
+	if _, err := os.Stat(filepath.Join(root, "cmd", "snakepitd")); err != nil {
+		return nil, fmt.Errorf("cannot find snakepitd: run it at the top of the checkout: %w", err)
 	}
-	return median(all)
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	b := &bed{root: root, dir: dir, bin: filepath.Join(dir, "bin"), self: self}
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", b.bin+"/", "./cmd/...")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	// Not SIGKILL: go has a temporary directory of its own to remove.
+	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) }
+	build.WaitDelay = 3 * time.Second
+	if err := build.Run(); err != nil {
+		return nil, fmt.Errorf("cannot build snakepitd: %w", err)
+	}
+	return b, nil
 }

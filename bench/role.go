@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -9,48 +10,44 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
-	"github.com/snakepitd/snakepitd/transport"
-	"github.com/snakepitd/snakepitd/transport/transporttest"
+	"google.golang.org/grpc"
 )
 
-// serve plays one server of the comparison in a process of its own: it prints its
-// address and ends when standard input does.
-func serve(role, backend string) error {
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+// serve plays one server of the comparison in a process of its own, on an address
+// or on one that it prints; then it ends when standard input does.
+func serve(role, address, backend string) error {
+	var s *grpc.Server
+	var err error
+	switch role {
+	case "backend":
+		s = rawServer(echo)
+	case "bare":
+		if os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(400) // as snakepitd does
+		}
+		s, err = bareProxy(backend)
+	default:
+		err = fmt.Errorf("no such role: %s", role)
+	}
 	if err != nil {
 		return err
 	}
-	var run func(net.Listener) error
-	switch role {
-	case "backend":
-		run = rawServer(echo).Serve
-	case "bare":
-		s, err := bareProxy(backend)
-		if err != nil {
-			return err
-		}
-		run = s.Serve
-	case "front":
-		w, err := transport.NewWorker(transport.WorkerOptions{
-			Pool: "bench", Name: "bench-0-1", Address: backend, MaxMessage: 64 << 20,
-			Verify: func(net.Conn) error { return nil },
-		})
-		if err != nil {
-			return err
-		}
-		pool := transporttest.NewPool("bench", w)
-		pool.Max, pool.Timeout = 64<<20, 5*time.Minute
-		run = transport.NewFront(transport.FrontOptions{Router: pool, MaxMessage: 64 << 20}).Serve
-	default:
-		return fmt.Errorf("no such role: %s", role)
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", cmp.Or(address, "127.0.0.1:0"))
+	if err != nil {
+		return err
+	}
+	if address != "" {
+		return s.Serve(l)
 	}
 	fmt.Println(l.Addr())
 	failed := make(chan error, 1)
-	go func() { failed <- run(l) }()
+	go func() { failed <- s.Serve(l) }()
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		failed <- nil
@@ -61,18 +58,15 @@ func serve(role, backend string) error {
 // server is a server in a process of its own.
 type server struct {
 	name, address string
-	pid           int // 0: not ours, no CPU is counted
+	pid           int // 0: no CPU is counted
 	end           func()
 }
 
 // spawn starts ourselves in a role.
-func spawn(role, backend string) (*server, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(context.Background(), self, "-role", role, "-backend", backend)
+func (b *bed) spawn(role, backend string) (*server, error) {
+	cmd := exec.CommandContext(context.Background(), b.self, "-role", role, "-backend", backend)
 	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err

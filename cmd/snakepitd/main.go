@@ -76,8 +76,8 @@ func serve(file string, log *slog.Logger, stderr io.Writer, code *int) error {
 		log.Warn(w)
 	}
 	if os.Getenv("GOGC") == "" {
-		// The front allocates per call and keeps little: at Go's default the collector
-		// takes a fifth of the daemon's time under load (make bench).
+		// The front allocates per call and keeps little: 0.94x the CPU per call of Go's
+		// default at 8 callers, 0.8x at 64, for 12 MiB more memory (make bench).
 		debug.SetGCPercent(400)
 	}
 
