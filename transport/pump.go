@@ -80,17 +80,18 @@ func (c *call) receive(m *message) error {
 
 // download passes the worker's answer and returns how its stream ended; nil for OK.
 func (c *call) download(ws grpc.ClientStream) error {
-	header, _ := ws.Header() // nil for an answer of trailers only, and on errors
-	if header != nil {
-		// At once: a client may wait for headers before it sends anything.
-		c.replied = true
-		if err := c.stream.SendHeader(answer(header)); err != nil {
-			return errClientGone
-		}
-	}
+	md, _ := ws.Header() // nil for an answer of trailers only, and on errors
+	held := c.hold(md)
+	defer held.drop()
 	var m message
 	for {
 		err := ws.RecvMsg(&m)
+		if err == nil || !c.unanswered(ws, err) {
+			if held.settle() != nil {
+				m.free()
+				return errClientGone
+			}
+		}
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -106,6 +107,12 @@ func (c *call) download(ws grpc.ClientStream) error {
 	}
 }
 
+// unanswered says that the end of the stream is no answer of the worker's: its
+// connection broke.
+func (c *call) unanswered(ws grpc.ClientStream, err error) bool {
+	return !errors.Is(err, io.EOF) && brokenStream(err, ws.Trailer()) && brokeUnder(ws)
+}
+
 // ended tells apart who ended the stream to the worker, and makes the answer.
 func (c *call) ended(w *Worker, ws grpc.ClientStream, err error) attempt {
 	if errors.Is(err, errClientGone) {
@@ -119,7 +126,7 @@ func (c *call) ended(w *Worker, ws grpc.ClientStream, err error) attempt {
 	if gone := c.over(code); gone != nil {
 		return attempt{err: c.failure(gone), outcome: Outcome{Abandoned: true}}
 	}
-	if brokenStream(err, trailer) && brokeUnder(ws) {
+	if err != nil && c.unanswered(ws, err) {
 		return attempt{err: err, outcome: Outcome{Broken: true}}
 	}
 	if overLimit(err, trailer, w.opts.MaxMessage) {

@@ -15,6 +15,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/snakepitd/snakepitd/transport"
@@ -243,5 +244,54 @@ func TestStrangerGetsNothing(t *testing.T) {
 		if len(b) > 0 {
 			t.Errorf("the stranger read %q", b)
 		}
+	}
+}
+
+// TestHeadersOfAnIdempotentCallWait: a worker that sent its headers and died has not
+// answered yet, so the call can be made again; the client sees the headers of the
+// worker that answered.
+func TestHeadersOfAnIdempotentCallWait(t *testing.T) {
+	began := make(chan struct{}, 1)
+	first := transporttest.NewBackend(t, "tcp", func(_ string, s grpc.ServerStream) error {
+		_ = s.RecvMsg(new([]byte))
+		_ = s.SendHeader(metadata.Pairs("from", "the dead one"))
+		began <- struct{}{}
+		<-s.Context().Done()
+		return nil
+	})
+	second := transporttest.NewBackend(t, "tcp", func(_ string, s grpc.ServerStream) error {
+		_ = s.RecvMsg(new([]byte))
+		_ = s.SetHeader(metadata.Pairs("from", "the other"))
+		return s.SendMsg(&[]byte{7})
+	})
+	b := newBed(t, worker(t, "text-0-1", first.Address), worker(t, "text-1-1", second.Address))
+	go func() { <-began; first.Kill() }()
+	s := bidi(idempotent(soon(t)), t, b.ClientConn)
+	_ = s.SendMsg(&[]byte{1})
+	_ = s.CloseSend()
+	var got []byte
+	if err := s.RecvMsg(&got); err != nil || len(got) != 1 || got[0] != 7 {
+		t.Fatal(got, err)
+	}
+	if md, err := s.Header(); err != nil || fmt.Sprint(md.Get("from")) != "[the other]" {
+		t.Errorf("headers %v, %v", md, err)
+	}
+}
+
+// TestHeadersDoNotWaitForAMessage: a client may want the headers before it sends
+// anything.
+func TestHeadersDoNotWaitForAMessage(t *testing.T) {
+	back := transporttest.NewBackend(t, "tcp", func(_ string, s grpc.ServerStream) error {
+		_ = s.SendHeader(metadata.Pairs("from", "the worker"))
+		return s.RecvMsg(new([]byte))
+	})
+	b := newBed(t, worker(t, "text-0-1", back.Address))
+	s := bidi(soon(t), t, b.ClientConn)
+	if md, err := s.Header(); err != nil || fmt.Sprint(md.Get("from")) != "[the worker]" {
+		t.Errorf("headers %v, %v", md, err)
+	}
+	_ = s.SendMsg(&[]byte{1})
+	if err := s.RecvMsg(new([]byte)); !errors.Is(err, io.EOF) {
+		t.Error(err)
 	}
 }
