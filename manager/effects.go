@@ -64,6 +64,10 @@ func (p *pool) newMember(s *slot, w *worker, conn *transport.Worker) *member {
 	slot := s.number
 	m.drained = func() { p.inbox.put(event{kind: evDrained, slot: slot, worker: w}) }
 	m.broken = func() { go p.recheck(slot, w, m) }
+	m.overran = func(call string) {
+		p.inbox.put(event{kind: evUnhealthy, slot: slot, worker: w, cause: fmt.Sprintf(
+			"it still ran call %s %s after the caller had left (overrun_timeout)", call, p.conf.OverrunTimeout)})
+	}
 	return m
 }
 

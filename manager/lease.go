@@ -20,6 +20,7 @@ func (le *lease) Release(out transport.Outcome) {
 	l.mu.Lock()
 	if out.Abandoned && !out.Broken {
 		m.abandoned[le.call] = true
+		le.left = time.Now()
 		l.mu.Unlock()
 		le.awaitOver()
 		return
@@ -50,34 +51,32 @@ func (l *leases) freeLocked(m *member) (finished bool) {
 }
 
 // awaitOver finds out when an abandoned call has ended. A worker that reports calls
-// is asked at once, because the call may have ended just before its caller left;
-// when it says that the call runs on, its report is certain to come, and it is asked
-// again only in case it died or the report was lost. A worker that does not report is
-// trusted to have ended the call after overrun_timeout.
+// is asked at once, because the call may have ended just before its caller left; when
+// it says that the call runs on, its report is certain to come. A call that still
+// runs after overrun_timeout costs the worker its life: nobody waits for the call, and
+// its place would be lost for as long as it likes. A worker that does not report is
+// trusted to have ended the call by then.
 func (le *lease) awaitOver() {
-	if le.member.reports() {
-		go le.askOver()
+	l, m := le.table, le.member
+	if !m.reports() {
+		time.AfterFunc(l.overrun, func() { l.over(m, le.call) })
 		return
 	}
-	time.AfterFunc(le.table.overrun, func() { le.table.over(le.member, le.call) })
-}
-
-func (le *lease) askOver() {
-	l, m := le.table, le.member
-	if m.alive() {
+	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), l.overrun)
 		running, err := m.running(ctx, le.call)
 		cancel()
-		if err != nil || running {
-			time.AfterFunc(l.overrun, func() {
-				if l.keeps(m, le.call) {
-					le.askOver()
-				}
-			})
+		if err == nil && !running {
+			l.over(m, le.call)
 			return
 		}
-	}
-	l.over(m, le.call)
+		left := max(0, l.overrun-time.Since(le.left))
+		time.AfterFunc(left, func() {
+			if l.keeps(m, le.call) && m.alive() {
+				m.overran(le.call)
+			}
+		})
+	}()
 }
 
 // keeps says whether an abandoned call still has its place.
@@ -106,6 +105,23 @@ func (l *leases) over(m *member, call string) {
 	l.mu.Unlock()
 	if finished {
 		m.drained()
+	}
+}
+
+// Leaving implements transport.Lease.
+func (le *lease) Leaving(ctx context.Context) bool {
+	l, m := le.table, le.member
+	l.mu.Lock()
+	leaving := m.withdrawn || m.suspect
+	l.mu.Unlock()
+	if leaving {
+		return true
+	}
+	select {
+	case <-m.dead:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

@@ -44,6 +44,7 @@ type member struct {
 	running  func(ctx context.Context, call string) (bool, error) // asks the worker whether a call runs
 	drained  func()                                               // called once, without the lock, when the last call of a withdrawn member is over
 	broken   func()                                               // a call found the connection broken
+	overran  func(call string)                                    // an abandoned call still runs after overrun_timeout
 
 	inFlight  int // guarded by leases.mu, as all below
 	calls     uint64
@@ -54,7 +55,7 @@ type member struct {
 
 // waiter is a call in the queue.
 type waiter struct {
-	exclude string
+	avoid   string
 	granted chan grant // capacity 1
 }
 
@@ -69,6 +70,7 @@ type lease struct {
 	member *member
 	call   string
 	began  time.Time
+	left   time.Time // when its caller was known to be gone
 }
 
 func newLeases(pool string, maxQueue int, queueTimeout, overrun time.Duration) *leases {
@@ -101,7 +103,7 @@ func (l *leases) acquire(ctx context.Context, call transport.Call) (transport.Le
 			Limit: fmt.Sprintf("max_queue = %d", l.maxQueue), Detail: "the queue is full",
 		}
 	}
-	w := &waiter{exclude: call.Exclude, granted: make(chan grant, 1)}
+	w := &waiter{avoid: call.Exclude, granted: make(chan grant, 1)}
 	place := l.waiters.PushBack(w)
 	l.mu.Unlock()
 	return l.wait(ctx, w, place, call.ID)
@@ -115,7 +117,7 @@ func (l *leases) wait(ctx context.Context, w *waiter, place *list.Element, call 
 		case g := <-w.granted:
 			return g.claim(call)
 		case <-ctx.Done():
-			if g, ok := l.leave(w, place); ok {
+			if g, ok := l.giveUp(w, place); ok {
 				if g.lease != nil {
 					g.lease.Release(transport.Outcome{})
 				}
@@ -129,7 +131,7 @@ func (l *leases) wait(ctx context.Context, w *waiter, place *list.Element, call 
 				timeout.Reset(l.queueTimeout) // while a pool warms up the caller's own deadline counts
 				continue
 			}
-			if g, ok := l.leave(w, place); ok {
+			if g, ok := l.giveUp(w, place); ok {
 				return g.claim(call)
 			}
 			return nil, &transport.Refusal{
@@ -148,9 +150,9 @@ func (g grant) claim(call string) (transport.Lease, error) {
 	return g.lease, nil
 }
 
-// leave takes a waiter out of the queue. ok is true when it was granted something
+// giveUp takes a waiter out of the queue. ok is true when it was granted something
 // in the meantime, which is then the waiter's to use or give back.
-func (l *leases) leave(w *waiter, place *list.Element) (g grant, ok bool) {
+func (l *leases) giveUp(w *waiter, place *list.Element) (g grant, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
@@ -176,13 +178,18 @@ func (l *leases) refusalLocked() error {
 	return nil
 }
 
-// pickLocked is the least loaded member with a free place.
-func (l *leases) pickLocked(exclude string) *member {
-	var best *member
+// pickLocked is the least loaded member with a free place. One to avoid is taken only
+// when no other has room.
+func (l *leases) pickLocked(avoid string) *member {
+	var best, avoided *member
 	n := len(l.members)
 	for i := range n {
 		m := l.members[(l.next+i)%n]
-		if m.inFlight >= m.capacity || m.suspect || m.name == exclude {
+		if m.inFlight >= m.capacity || m.suspect {
+			continue
+		}
+		if m.name == avoid {
+			avoided = m
 			continue
 		}
 		if best == nil || m.inFlight < best.inFlight {
@@ -191,6 +198,9 @@ func (l *leases) pickLocked(exclude string) *member {
 	}
 	if n > 0 {
 		l.next = (l.next + 1) % n
+	}
+	if best == nil {
+		return avoided
 	}
 	return best
 }
@@ -204,17 +214,13 @@ func (l *leases) takeLocked(m *member, call string) *lease {
 
 // grantLocked gives free places to those who wait, in their order.
 func (l *leases) grantLocked() {
-	for e := l.waiters.Front(); e != nil; {
-		w, here := e.Value.(*waiter), e
-		e = e.Next()
-		m := l.pickLocked(w.exclude)
+	for e := l.waiters.Front(); e != nil; e = l.waiters.Front() {
+		w := e.Value.(*waiter)
+		m := l.pickLocked(w.avoid)
 		if m == nil {
-			if w.exclude == "" {
-				return
-			}
-			continue // the only free place is the one this call must avoid
+			return
 		}
-		l.waiters.Remove(here)
+		l.waiters.Remove(e)
 		w.granted <- grant{lease: l.takeLocked(m, "")}
 	}
 }
@@ -293,6 +299,13 @@ func (l *leases) stop() {
 	defer l.mu.Unlock()
 	l.stopping = true
 	l.refuseAllLocked(l.refusalLocked())
+}
+
+// leave says that a worker is on its way out: no more calls for it.
+func (l *leases) leave(m *member) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m.suspect = true
 }
 
 // trust ends the suspicion that a broken connection raised.

@@ -39,9 +39,9 @@ func (p *pool) absorb(s *slot, ev event) {
 		if s.state == Releasing || (s.state != Killing && s.view().hasProcess) {
 			s.planned = true
 		}
+		s.failures = 0 // a person says that the cause is mended
 		if s.state == Backoff || s.state == Failed {
-			p.policy.reset() // a person says that the cause is mended
-			s.failures = 0
+			p.policy.reset()
 		}
 	case evSpawned, evWithheld:
 		w.process, w.started = ev.process, time.Now()
@@ -184,13 +184,13 @@ func (p *pool) ended(s *slot, w *worker, ev event) {
 	now := time.Now()
 	s.deaths++
 	p.died++
-	s.failures++
 	s.badStart = w.ready.IsZero()
-	readyFor := time.Duration(0)
-	if !s.badStart {
-		readyFor = now.Sub(w.ready)
+	s.failures++
+	if !s.badStart && now.Sub(w.ready) >= readyEnough {
+		s.failures = 0 // it had served: respawned at once, and no step on the way to a long wait
 	}
-	s.delay = backoff(s.failures, readyFor)
+	s.delay = backoff(s.failures)
+	p.cause = w.id.String() + ": " + d.Reason
 	p.policy.died(now, s.badStart, p.otherReady(s))
 }
 

@@ -37,13 +37,14 @@ type Health interface {
 
 // Manager runs all pools of one daemon.
 type Manager struct {
-	shared  *shared
-	opts    Options
-	pools   map[string]*pool
-	byName  []*pool          // in the order of their names
-	service map[string]*pool // by full gRPC service name
-	started time.Time
-	strays  sync.WaitGroup // releases of leftovers without a slot
+	shared    *shared
+	opts      Options
+	pools     map[string]*pool
+	byName    []*pool          // in the order of their names
+	service   map[string]*pool // by full gRPC service name
+	started   time.Time
+	strangers strangers
+	strays    sync.WaitGroup // releases of leftovers without a slot
 }
 
 // shared is what all pools use. Every part of it is safe for concurrent use.
@@ -77,7 +78,7 @@ func (s *shared) forget(w *worker) {
 
 // New makes a manager; nothing is started.
 func New(o Options) *Manager {
-	m := &Manager{opts: o, pools: map[string]*pool{}, service: map[string]*pool{}}
+	m := &Manager{opts: o, started: time.Now(), pools: map[string]*pool{}, service: map[string]*pool{}}
 	m.shared = &shared{
 		runID: o.RunID, registry: o.Registry, launcher: o.Launcher, health: o.Health, output: o.Output, log: o.Log,
 		ports:  registry.NewPorts(o.Config.Daemon.Ports.First, o.Config.Daemon.Ports.Last),
@@ -99,7 +100,6 @@ func New(o Options) *Manager {
 // Start releases what a former daemon left and starts all pools. It does not wait
 // for workers to become ready.
 func (m *Manager) Start() {
-	m.started = time.Now()
 	m.takeLeftovers()
 	m.leasePorts()
 	for _, p := range m.byName {
@@ -215,11 +215,15 @@ func serviceOf(method string) string {
 func (m *Manager) Notified(msg units.Message) {
 	w := m.shared.owner(msg.PID)
 	if w == nil {
-		m.shared.log.Warn("dropped a notification of a process that belongs to no worker", "pid", msg.PID, "uid", msg.UID)
+		m.strangers.warn(m.shared.log, msg)
 		return
 	}
+	p := m.pools[w.id.Pool]
 	if call := w.notices.heard(msg); call != "" {
-		m.pools[w.id.Pool].over(w, call)
+		p.over(w, call)
+	}
+	if msg.Fields["STOPPING"] == "1" {
+		p.leaving(w)
 	}
 }
 
@@ -249,6 +253,15 @@ func (p *pool) over(w *worker, call string) {
 	p.inbox.put(event{do: func() {
 		if w.member != nil {
 			p.leases.over(w.member, call)
+		}
+	}})
+}
+
+// leaving takes a worker that says that it stops out of the choice.
+func (p *pool) leaving(w *worker) {
+	p.inbox.put(event{do: func() {
+		if w.member != nil {
+			p.leases.leave(w.member)
 		}
 	}})
 }

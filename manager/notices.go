@@ -1,7 +1,9 @@
 package manager
 
 import (
+	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/snakepitd/snakepitd/units"
 )
@@ -47,4 +49,28 @@ func (n *notices) reportsCalls() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.reports
+}
+
+// strangers says that datagrams of processes which belong to no worker were dropped:
+// not for each of them, because any local user can send them.
+type strangers struct {
+	mu      sync.Mutex
+	told    time.Time // guarded by mu
+	dropped int       // guarded by mu, since told
+}
+
+// strangersEvery is the shortest time between two such warnings.
+const strangersEvery = 10 * time.Second
+
+func (s *strangers) warn(log *slog.Logger, m units.Message) {
+	s.mu.Lock()
+	s.dropped++
+	dropped, tell := s.dropped, time.Since(s.told) >= strangersEvery
+	if tell {
+		s.told, s.dropped = time.Now(), 0
+	}
+	s.mu.Unlock()
+	if tell {
+		log.Warn("dropped notifications of processes that belong to no worker", "dropped", dropped, "last_pid", m.PID, "last_uid", m.UID)
+	}
 }

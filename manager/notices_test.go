@@ -2,6 +2,7 @@ package manager
 
 import (
 	"testing"
+	"time"
 
 	"github.com/snakepitd/snakepitd/manager/config"
 	"github.com/snakepitd/snakepitd/transport"
@@ -77,7 +78,7 @@ func TestAbandonedCallKeepsItsPlaceUntilItIsOver(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			b := prepare(t, newPoolConfig("text", 1, func(p *config.Pool) {
-				p.OverrunTimeout = briefly
+				p.OverrunTimeout = time.Minute
 				if c.first {
 					notifying(p)
 				}
@@ -103,7 +104,7 @@ func TestAbandonedCallKeepsItsPlaceUntilItIsOver(t *testing.T) {
 				}
 				next <- le
 			}()
-			b.until("asked twice", func() bool { return p.askedAbout("1") >= 2 })
+			b.until("asked", func() bool { return p.askedAbout("1") >= 1 })
 			if n := b.status("text").GetInFlight(); n != 1 {
 				t.Errorf("%d in flight", n)
 			}
@@ -122,5 +123,39 @@ func TestAbandonedCallKeepsItsPlaceUntilItIsOver(t *testing.T) {
 				le.Release(transport.Outcome{})
 			}
 		})
+	}
+}
+
+// Nobody waits for an abandoned call; one that runs on past overrun_timeout costs its
+// worker the life, because its place would be lost for as long as it likes.
+func TestOverrunCostsTheWorker(t *testing.T) {
+	t.Parallel()
+	b := prepare(t, newPoolConfig("text", 1, notifying, func(p *config.Pool) { p.OverrunTimeout = briefly }))
+	b.launcher.play("text", script{reports: true})
+	b.start()
+	b.until("spawned", func() bool { return b.slot("text", 0).GetPid() != 0 })
+	notify(b, int(b.slot("text", 0).GetPid()), "READY", "1", "X_SNAKEPIT_SDK", "1")
+	b.await("ready", "text-0-1")
+	b.launcher.process("text-0-1").run("1")
+	b.lease("text", "1").Release(transport.Outcome{Abandoned: true})
+	b.await("exited", "text-0-1", "still ran call 1", "overrun_timeout")
+	b.await("released", "text-0-1")
+}
+
+// A worker that says that it stops gets no more calls.
+func TestStoppingWorkerGetsNoCalls(t *testing.T) {
+	t.Parallel()
+	b := prepare(t, newPoolConfig("text", 2))
+	b.start()
+	b.await("ready", "text-0-1")
+	b.await("ready", "text-1-1")
+	notify(b, int(b.slot("text", 0).GetPid()), "STOPPING", "1")
+	b.slot("text", 0) // it was seen
+	for range 10 {
+		le := b.lease("text", "1")
+		if got := le.Worker().Name(); got != "text-1-1" {
+			t.Errorf("a call for %s", got)
+		}
+		le.Release(transport.Outcome{})
 	}
 }

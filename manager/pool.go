@@ -85,7 +85,7 @@ func newPool(found config.Resolved, s *shared) *pool {
 		bootPlace: make(chan struct{}, 1),
 		inbox:     &inbox{wake: make(chan struct{}, 1)},
 		policy:    restarts{workers: conf.Workers},
-		cause:     "the pool was not started",
+		cause:     "no worker was ready yet",
 		done:      make(chan struct{}),
 	}
 	for n := range conf.Workers {
@@ -182,7 +182,7 @@ func (p *pool) publishOutlook() {
 	coming := false
 	var until time.Time
 	for _, s := range p.slots {
-		coming = coming || s.coming()
+		coming = coming || s.coming(p.conf.QueueTimeout)
 		if (s.state == Backoff || s.state == Failed) && (until.IsZero() || s.next.Before(until)) {
 			until = s.next
 		}

@@ -79,10 +79,10 @@ func (r *restarts) failed(now time.Time) (until time.Time, yes bool) {
 // reset forgets everything: a person asked, or the cool-down is over.
 func (r *restarts) reset() { *r = restarts{workers: r.workers} }
 
-// backoff is the wait before a slot starts again after so many failures in a row.
-// A worker that had been ready for readyEnough is respawned at once.
-func backoff(failures int, readyFor time.Duration) time.Duration {
-	if readyFor >= readyEnough || failures <= 0 {
+// backoff is the wait before a slot starts again after so many failures in a row,
+// where the end of a worker that had been ready for readyEnough is none.
+func backoff(failures int) time.Duration {
+	if failures <= 0 {
 		return 0
 	}
 	d := longestBackoff

@@ -60,20 +60,19 @@ func TestBudgetAfterCoolDownIsNew(t *testing.T) {
 func TestBackoff(t *testing.T) {
 	for _, c := range []struct {
 		failures int
-		readyFor time.Duration
 		want     time.Duration
 	}{
-		{failures: 1, readyFor: 2 * time.Second, want: 0},
+		{failures: 0, want: 0},
 		{failures: 1, want: 200 * time.Millisecond},
 		{failures: 2, want: 400 * time.Millisecond},
 		{failures: 5, want: 3200 * time.Millisecond},
 		{failures: 9, want: 30 * time.Second},
 		{failures: 1000, want: 30 * time.Second},
 	} {
-		got := backoff(c.failures, c.readyFor)
+		got := backoff(c.failures)
 		low, high := time.Duration(float64(c.want)*0.8), time.Duration(float64(c.want)*1.2)
 		if got < low || got > high {
-			t.Errorf("backoff(%d, %s) = %s, want %s +-20 %%", c.failures, c.readyFor, got, c.want)
+			t.Errorf("backoff(%d) = %s, want %s +-20 %%", c.failures, got, c.want)
 		}
 	}
 }

@@ -44,11 +44,11 @@ func (s *slot) view() view {
 	}
 }
 
-// coming says whether a caller may expect a worker from this slot: one is being
-// started, or replaced. After a failed start back-off counts as none coming, so
-// that callers learn the cause at once; after the death of a ready worker it does
-// not.
-func (s *slot) coming() bool {
+// coming says whether a caller who waits at most so long may expect a worker from
+// this slot: one is being started, or replaced. After a failed start back-off counts
+// as none coming, so that callers learn the cause at once; after the death of a ready
+// worker only one that is longer than they wait.
+func (s *slot) coming(patience time.Duration) bool {
 	if !s.wanted || s.stuck {
 		return false
 	}
@@ -56,7 +56,7 @@ func (s *slot) coming() bool {
 	case Starting, Draining, Stopping, Killing, Releasing:
 		return true
 	case Backoff:
-		return !s.badStart
+		return !s.badStart && time.Until(s.next) <= patience
 	case Ready, Down, Failed:
 		return false
 	}

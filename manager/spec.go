@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/snakepitd/snakepitd/manager/config"
-	"github.com/snakepitd/snakepitd/registry"
 	"github.com/snakepitd/snakepitd/units"
 )
 
@@ -53,7 +52,6 @@ func (p *pool) contract(w *worker) map[string]string {
 		"SNAKEPIT_POOL":        p.conf.Name,
 		"SNAKEPIT_SLOT":        strconv.Itoa(w.id.Slot),
 		"SNAKEPIT_RUN_ID":      p.shared.runID,
-		"SNAKEPIT_TOKEN":       registry.NewToken(),
 		"SNAKEPIT_CONCURRENCY": strconv.Itoa(p.conf.Concurrency),
 		"SNAKEPIT_MAX_MESSAGE": strconv.FormatInt(int64(p.conf.MaxMessage), 10),
 		// Longer than ours: what ends a call that does not end is the daemon's SIGKILL,

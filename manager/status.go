@@ -44,7 +44,7 @@ func (p *pool) summary() (state, reason string) {
 	ready, failed, coming := p.ready(), false, false
 	for _, s := range p.slots {
 		failed = failed || s.state == Failed
-		coming = coming || s.coming()
+		coming = coming || s.coming(p.conf.QueueTimeout)
 	}
 	switch {
 	case p.stopping && p.allDown():
@@ -79,7 +79,9 @@ func (p *pool) slotStatus(s *slot) *pb.Slot {
 		return out // launch still fills in the rest
 	}
 	out.Pid, out.Port, out.Address = int32(w.process.Identity().PID), int32(w.port), w.address
-	out.WorkerStatus = w.notices.said()
+	if s.state == Ready {
+		out.WorkerStatus = w.notices.said()
+	}
 	if w.member != nil {
 		inFlight, calls := p.leases.load(w.member)
 		out.InFlight, out.Calls = int32(inFlight), calls

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
@@ -48,25 +49,48 @@ func (c *call) run() error {
 		defer c.replay.close()
 	}
 	exclude := ""
+	var before func() error // the answer of the attempt before
 	for n := 1; ; n++ {
 		lease, err := c.pool.Acquire(c.ctx, Call{Method: c.method, ID: c.id, Exclude: exclude})
+		if err != nil && before != nil {
+			return before() // the call has been in a worker: its place in the queue is not what matters
+		}
 		if err != nil {
 			return c.failure(err)
 		}
 		worker := lease.Worker()
 		a := c.try(worker)
+		if c.shutDown(a, lease) {
+			a.outcome = Outcome{Broken: true}
+		}
 		a.outcome.Code = status.Code(a.err)
 		lease.Release(a.outcome)
 		if !a.outcome.Broken {
 			return a.err
 		}
+		before = func() error { return c.lost(lease, worker, a) }
 		if n < maxAttempts && c.ctx.Err() == nil && c.repeatable(a) {
 			exclude = worker.Name()
 			continue
 		}
-		return c.lost(lease, worker, a)
+		return before()
 	}
 }
+
+// shutDown says that the worker's server ended the call because it shuts down: it
+// was cancelled, and neither the client nor we did that.
+func (c *call) shutDown(a attempt, lease Lease) bool {
+	if status.Code(a.err) != codes.Canceled || a.outcome.Abandoned || a.outcome.Broken || a.notStarted || c.ctx.Err() != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, shutDownWait)
+	defer cancel()
+	return lease.Leaving(ctx)
+}
+
+// shutDownWait is how long it may take until it is known that a worker which cancels
+// a call by itself is on its way out.
+const shutDownWait = 250 * time.Millisecond
 
 // repeatable: a call that no worker saw is safe to send to another one; one that a
 // worker may have run is only when it is idempotent, nothing of an answer has gone

@@ -34,7 +34,8 @@ type Call struct {
 	Method string
 	// ID is unique in this daemon; the worker gets it as metadata snakepit-call.
 	ID string
-	// Exclude names a worker not to use: the one where the call failed before.
+	// Exclude names a worker to avoid while another has room: the one where the call
+	// failed before.
 	Exclude string
 }
 
@@ -44,6 +45,10 @@ type Lease interface {
 	Worker() *Worker
 	// Release gives the place back. It is called exactly once.
 	Release(Outcome)
+	// Leaving says whether the worker is being stopped, or dies before ctx ends: a
+	// server that shuts down cancels its calls, and that is not the application's word.
+	// It is called before Release.
+	Leaving(ctx context.Context) bool
 	// Death waits until it is known whether the worker died, bounded by ctx, and
 	// says why. It is called after a broken connection and after Release.
 	Death(ctx context.Context) (cause string, died bool)

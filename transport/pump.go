@@ -29,6 +29,10 @@ func (c *call) try(w *Worker) attempt {
 		if c.ctx.Err() != nil {
 			return attempt{err: c.failure(err), notStarted: true}
 		}
+		if r := headersTooLong(err); r != nil {
+			r.Pool = c.pool.Name()
+			return attempt{err: r, notStarted: true}
+		}
 		lost := status.Code(err) == codes.Unavailable || status.Code(err) == codes.Canceled // Canceled: closed
 		return attempt{err: err, notStarted: true, outcome: Outcome{Broken: lost}}
 	}

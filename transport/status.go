@@ -160,7 +160,7 @@ func brokenStream(err error, trailer metadata.MD) bool {
 	if s.Code() != codes.Unavailable || len(trailer) > 0 || len(s.Proto().GetDetails()) > 0 {
 		return false
 	}
-	for _, words := range []string{"connection error: ", "closing transport due to: ", "error reading from server", "transport is closing", "transport: "} {
+	for _, words := range []string{"connection error: ", "closing transport due to: ", "error reading from server", "transport is closing", "transport: ", "enter idle"} {
 		if strings.HasPrefix(s.Message(), words) {
 			return true
 		}
@@ -175,4 +175,13 @@ func overLimit(err error, trailer metadata.MD, limit int) bool {
 	s := status.Convert(err)
 	return s.Code() == codes.ResourceExhausted && len(trailer) == 0 && len(s.Proto().GetDetails()) == 0 &&
 		strings.HasPrefix(s.Message(), "grpc: ") && strings.HasSuffix(s.Message(), fmt.Sprintf("vs. %d)", limit))
+}
+
+// headersTooLong is our word for grpc's own when the metadata of a call is longer than
+// the worker's server takes; nil when err is something else.
+func headersTooLong(err error) *Refusal {
+	if s := status.Convert(err); strings.Contains(s.Message(), "header list size to send violates") {
+		return &Refusal{Reason: BadMetadata, Detail: "it is longer than the worker takes: " + s.Message()}
+	}
+	return nil
 }

@@ -215,7 +215,7 @@ func (d *Direct) NotGuaranteed() []string {
 	}
 	return append(s,
 		"workers have no cgroup of their own ("+d.noGroup+"): their processes are found by descent, session and environment, and killed one by one",
-		"a descendant that leaves its session and clears its environment is found only when the daemon stops",
+		"a descendant that leaves its session and clears its environment is found only when the daemon stops, and never when the daemon itself is killed by SIGKILL",
 		"a worker's fork that runs while its processes are killed can be missed until the daemon stops",
 	)
 }

@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +31,15 @@ const (
 	exitConfig = 5
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
+func main() {
+	// Without a handler the runtime ends the process when whoever reads stderr has gone.
+	// Ignored it would be ignored by the workers too, for that is inherited.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	stderr := newOutput(os.Stderr)
+	code := run(os.Args[1:], stderr)
+	stderr.flush(time.Second)
+	os.Exit(code)
+}
 
 func run(args []string, stderr io.Writer) int {
 	code := 0

@@ -75,11 +75,13 @@ func Start(ctx context.Context, bin, dir, conf string, tee io.Writer) (*Daemon, 
 	return d, d.Run(ctx, exec.Command(filepath.Join(bin, "snakepitd"), "--config", d.Config))
 }
 
-// Run starts cmd as the daemon and waits until it answers.
+// Run starts cmd as the daemon and waits until it answers. What it writes goes to the
+// log, unless cmd says where.
 func (d *Daemon) Run(ctx context.Context, cmd *exec.Cmd) error {
 	d.Cmd, d.exited = cmd, make(chan struct{})
-	cmd.Stderr = d.Log
-	cmd.Stdout = d.Log
+	if cmd.Stderr == nil {
+		cmd.Stderr, cmd.Stdout = d.Log, d.Log
+	}
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}

@@ -123,7 +123,7 @@ func TestPoolsAreChosenAndHealthIsPerPool(t *testing.T) {
 // TestAbandonedCallKeepsItsWorker: Python cannot be interrupted; the place of a
 // call whose caller gave up is free only when the handler has really ended.
 func TestAbandonedCallKeepsItsWorker(t *testing.T) {
-	d := start(t, daemontest.TextPool(repo(), 1, `overrun_timeout = "200ms"`))
+	d := start(t, daemontest.TextPool(repo(), 1, `overrun_timeout = "20s"`))
 	awaitPool(t, d, "text", daemontest.AllReady)
 	client := textpool.NewTextClient(dial(t, d))
 	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -142,5 +142,27 @@ func TestAbandonedCallKeepsItsWorker(t *testing.T) {
 	p := awaitPool(t, d, "text", func(p *snakepitv1.Pool) bool { return p.GetInFlight() == 0 })
 	if p.GetDeaths() != 0 {
 		t.Errorf("an abandoned call cost a worker its life: %v", p)
+	}
+}
+
+// TestOverrunCostsTheWorker: a call that runs on past overrun_timeout for nobody does
+// not keep its place: the worker is replaced, and a stop does not wait for the call.
+func TestOverrunCostsTheWorker(t *testing.T) {
+	d := start(t, daemontest.TextPool(repo(), 1, `overrun_timeout = "300ms"
+stop_timeout = "500ms"`))
+	first := awaitPool(t, d, "text", daemontest.AllReady).GetSlots()[0].GetWorker()
+	client := textpool.NewTextClient(dial(t, d))
+	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := client.Nap(short, &textpool.NapRequest{Seconds: 600, Stubborn: true}); status.Code(err) != codes.DeadlineExceeded {
+		t.Fatalf("the caller's deadline: %v", err)
+	}
+	reply, err := client.Analyze(within(t, 20*time.Second), &textpool.AnalyzeRequest{Text: "x"})
+	if err != nil || reply.GetWorker() == first {
+		t.Errorf("the next call: %v, %v", reply, err)
+	}
+	why, err := d.Control.Why(t.Context(), &snakepitv1.WhyRequest{Target: first})
+	if err != nil || len(why.GetDeaths()) != 1 || !strings.Contains(why.GetDeaths()[0].GetReason(), "overrun_timeout") {
+		t.Errorf("why: %v, %v", why, err)
 	}
 }

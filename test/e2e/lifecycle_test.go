@@ -246,3 +246,45 @@ func TestWorkerRunsAsItsUser(t *testing.T) {
 		})
 	}
 }
+
+// TestNobodyReadsTheLog: the daemon does not depend on whoever reads its stderr,
+// whether he has gone or only stopped reading.
+func TestNobodyReadsTheLog(t *testing.T) {
+	for _, gone := range []bool{true, false} {
+		t.Run(fmt.Sprintf("gone=%v", gone), func(t *testing.T) {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			dir := shortDir(t)
+			d := &daemontest.Daemon{Dir: filepath.Join(dir, "run"), Config: filepath.Join(dir, "snakepitd.toml"), Log: &daemontest.Log{}}
+			conf := fmt.Sprintf("[daemon]\nruntime_dir = %q\n%s", d.Dir, daemontest.TextPool(repo(), 1, ""))
+			conf += "[pool.loud]\nexec = [\"/bin/sh\", \"-c\", \"yes loud\"]\nworking_directory = \"/\"\n"
+			if err := os.WriteFile(d.Config, []byte(conf), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if gone {
+				r.Close()
+			}
+			cmd := exec.Command(filepath.Join(bin, "snakepitd"), "--config", d.Config)
+			cmd.Stderr = w
+			err = d.Run(within(t, 20*time.Second), cmd)
+			w.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			old := awaitPool(t, d, "text", daemontest.AllReady).GetSlots()[0]
+			if err := syscall.Kill(int(old.GetPid()), syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			awaitPool(t, d, "text", func(p *snakepitv1.Pool) bool {
+				return daemontest.AllReady(p) && p.GetSlots()[0].GetWorker() != old.GetWorker()
+			})
+			if _, err := textpool.NewTextClient(dial(t, d)).Analyze(within(t, 10*time.Second), &textpool.AnalyzeRequest{}); err != nil {
+				t.Error(err)
+			}
+			stop(t, d)
+		})
+	}
+}

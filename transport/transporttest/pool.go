@@ -93,6 +93,12 @@ func (l *lease) Release(out transport.Outcome) {
 	}
 }
 
+// Leaving is what Dead says.
+func (l *lease) Leaving(ctx context.Context) bool {
+	_, died := l.Death(ctx)
+	return died
+}
+
 func (l *lease) Death(context.Context) (string, bool) {
 	if l.pool.Dead == nil {
 		return "", false
