@@ -99,9 +99,9 @@ func children(t *testing.T, pid int) (pids []string) {
 	return pids
 }
 
-// storm runs callers against the pool while a random worker is killed at every
-// tick, for the given time.
-func storm(t *testing.T, d *daemontest.Daemon, callers int, every, lasts time.Duration) (idempotent, plain *tally) {
+// storm runs callers against the pool for the given time while it is disturbed at
+// every tick.
+func storm(t *testing.T, d *daemontest.Daemon, callers int, every, lasts time.Duration, disturb func()) (idempotent, plain *tally) {
 	t.Helper()
 	idempotent, plain = &tally{}, &tally{}
 	client := textpool.NewTextClient(dial(t, d))
@@ -130,7 +130,7 @@ func storm(t *testing.T, d *daemontest.Daemon, callers int, every, lasts time.Du
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
-			killOne(t, d)
+			disturb()
 		}
 	}
 	wg.Wait()
@@ -163,9 +163,9 @@ func TestOneKillASecond(t *testing.T) {
 	}
 	d := start(t, daemontest.TextPool(repo(), 4, ""))
 	awaitPool(t, d, "text", daemontest.AllReady)
-	storm(t, d, 8, time.Hour, time.Second) // warm up: connections, caches
+	storm(t, d, 8, time.Hour, time.Second, nil) // warm up: connections, caches
 	before := measure(t, d)
-	idempotent, plain := storm(t, d, 8, time.Second, lasts)
+	idempotent, plain := storm(t, d, 8, time.Second, lasts, func() { killOne(t, d) })
 	p := awaitPool(t, d, "text", daemontest.AllReady)
 	t.Logf("idempotent: %d ok, %d typed errors; plain: %d ok, %d typed errors; %d deaths, %d calls",
 		idempotent.ok.Load(), idempotent.typed.Load(), plain.ok.Load(), plain.typed.Load(), p.GetDeaths(), p.GetCalls())
@@ -179,6 +179,34 @@ func TestOneKillASecond(t *testing.T) {
 		t.Errorf("%d unexpected events", p.GetUnexpectedEvents())
 	}
 	settled(t, d, before)
+}
+
+// TestRestartUnderLoad: a worker that is told to stop, by a person through the daemon
+// or by a stranger's SIGTERM, costs callers nothing but typed errors.
+func TestRestartUnderLoad(t *testing.T) {
+	d := start(t, daemontest.TextPool(repo(), 3, ""))
+	awaitPool(t, d, "text", daemontest.AllReady)
+	turn := 0
+	idempotent, plain := storm(t, d, 8, 700*time.Millisecond, 6*time.Second, func() {
+		switch turn++; turn % 3 {
+		case 0:
+			restart(t, d, "text", false)
+		case 1:
+			restart(t, d, "text-0", true)
+		case 2:
+			p, err := d.Pool(t.Context(), "text")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if pid := int(p.GetSlots()[1].GetPid()); pid > 1 {
+				syscall.Kill(pid, syscall.SIGTERM)
+			}
+		}
+	})
+	t.Logf("idempotent: %d ok, %d typed errors; plain: %d ok, %d typed errors", idempotent.ok.Load(), idempotent.typed.Load(), plain.ok.Load(), plain.typed.Load())
+	if share := idempotent.share(); share < 0.99 {
+		t.Errorf("%.2f %% of the idempotent calls succeeded, want at least 99 %%", 100*share)
+	}
 }
 
 // settled waits until the daemon's footprint is what it was before.
