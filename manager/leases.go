@@ -100,7 +100,7 @@ func (l *leases) acquire(ctx context.Context, call transport.Call) (transport.Le
 		l.mu.Unlock()
 		return nil, &transport.Refusal{
 			Reason: transport.QueueFull, Pool: l.pool, RetryAfter: after,
-			Limit: fmt.Sprintf("max_queue = %d", l.maxQueue), Detail: "the queue is full",
+			Limit: fmt.Sprintf("max_queue=%d", l.maxQueue), Detail: "the queue is full",
 		}
 	}
 	w := &waiter{avoid: call.Exclude, granted: make(chan grant, 1)}
@@ -136,7 +136,7 @@ func (l *leases) wait(ctx context.Context, w *waiter, place *list.Element, call 
 			}
 			return nil, &transport.Refusal{
 				Reason: transport.QueueTimeout, Pool: l.pool, RetryAfter: l.retryAfter(),
-				Limit: "queue_timeout = " + l.queueTimeout.String(), Detail: "no worker became free in time",
+				Limit: "queue_timeout=" + l.queueTimeout.String(), Detail: "no worker became free in time",
 			}
 		}
 	}
