@@ -253,3 +253,62 @@ func BenchmarkAcquireRelease(b *testing.B) {
 		le.Release(transport.Outcome{})
 	}
 }
+
+// TestACallToRepeatHoldsUpNobody: it avoids the worker that it lost while another has
+// room, and takes that one when it is the only one that answers again.
+func TestACallToRepeatHoldsUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLeases("text", 10, time.Minute, time.Second)
+		l.expect(true, "", time.Time{})
+		m := testMember("text-0-1", 2)
+		l.publish(m)
+		acquire(t, l, "1").Release(transport.Outcome{Broken: true})
+		retried := make(chan string, 1)
+		go func() {
+			got, err := l.acquire(t.Context(), transport.Call{ID: "1", Exclude: "text-0-1"})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			retried <- got.(*lease).member.name
+			got.Release(transport.Outcome{})
+		}()
+		synctest.Wait()
+		if len(retried) != 0 {
+			t.Error("it was given a worker whose connection is broken")
+		}
+		l.publish(testMember("text-1-1", 1))
+		if got := <-retried; got != "text-1-1" {
+			t.Errorf("repeated in %s", got)
+		}
+		synctest.Wait()
+		held := acquire(t, l, "2") // the new one has one place
+		l.trust(m)
+		got, err := l.acquire(t.Context(), transport.Call{ID: "3", Exclude: "text-0-1"})
+		if err != nil || got.(*lease).member != m {
+			t.Errorf("the only worker with room: %v, %v", got, err)
+		}
+		held.Release(transport.Outcome{})
+	})
+}
+
+// TestLongBackoffIsNoneComing: nobody waits in the queue for a back-off that is longer
+// than queue_timeout, nor for one after a failed start.
+func TestLongBackoffIsNoneComing(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		slot slot
+		want bool
+	}{
+		{"short", slot{wanted: true, state: Backoff, next: time.Now().Add(time.Second)}, true},
+		{"long", slot{wanted: true, state: Backoff, next: time.Now().Add(time.Minute)}, false},
+		{"after a failed start", slot{wanted: true, state: Backoff, badStart: true, next: time.Now()}, false},
+		{"starting", slot{wanted: true, state: Starting, badStart: true}, true},
+		{"stuck in releasing", slot{wanted: true, state: Releasing, stuck: true}, false},
+		{"unwanted", slot{state: Starting}, false},
+	} {
+		if got := c.slot.coming(10 * time.Second); got != c.want {
+			t.Errorf("%s: coming = %v", c.name, got)
+		}
+	}
+}
