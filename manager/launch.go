@@ -23,7 +23,7 @@ func (p *pool) newWorker(s *slot) *worker {
 }
 
 // launch brings a worker to the gate: port, record, held process. It answers
-// spawned or no-process.
+// spawned, withheld or no-process.
 func (p *pool) launch(slot int, w *worker) {
 	process, err := p.bringToGate(w)
 	ev := event{kind: evSpawned, slot: slot, worker: w, process: process}
