@@ -167,3 +167,11 @@ func TestAreas(t *testing.T) {
 		})
 	}
 }
+
+func TestTimeOverIsNoFinding(t *testing.T) {
+	over := "--- FAIL: FuzzX (20.07s)\n    context deadline exceeded\nFAIL\n"
+	found := "--- FAIL: FuzzX (2.07s)\n    context deadline exceeded\n    Failing input written to testdata/fuzz/FuzzX/1\nFAIL\n"
+	if !onlyTimeOver([]byte(over)) || onlyTimeOver([]byte(found)) || onlyTimeOver([]byte("panic: x")) {
+		t.Error("the end of the time is taken for a finding, or a finding for the end of the time")
+	}
+}
