@@ -86,7 +86,7 @@ func serve(file string, log *slog.Logger, stderr io.Writer, code *int) error {
 	}
 	if os.Getenv("GOGC") == "" {
 		// The front allocates per call and keeps little: 0.94x the CPU per call of Go's
-		// default at 8 callers, 0.8x at 64, for 12 MiB more memory (make bench).
+		// default at 8 callers, 0.86x at 64, for 12 MiB more memory (make bench).
 		debug.SetGCPercent(400)
 	}
 
