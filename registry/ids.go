@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/base32"
-	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -93,11 +92,4 @@ func NewRunID() string {
 	var b [5]byte
 	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails: it ends the program first
 	return strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))
-}
-
-// NewToken returns a secret of 128 bits as 32 hexadecimal digits.
-func NewToken() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:])
-	return hex.EncodeToString(b[:])
 }
