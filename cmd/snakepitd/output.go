@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -29,8 +30,11 @@ func newOutput(to io.Writer) *output {
 
 // Write implements io.Writer.
 func (o *output) Write(line []byte) (int, error) {
+	if len(line) == 0 {
+		return 0, nil // in the queue, nothing means the end
+	}
 	select {
-	case o.lines <- append([]byte(nil), line...):
+	case o.lines <- bytes.Clone(line):
 	default:
 		o.dropped.Add(1)
 	}
@@ -43,7 +47,7 @@ func (o *output) run() {
 		if line == nil {
 			return
 		}
-		o.to.Write(line) //nolint:errcheck // nobody is left to tell
+		_, _ = o.to.Write(line) // nobody is left to tell
 		if n := o.dropped.Swap(0); n > 0 {
 			fmt.Fprintf(o.to, "snakepitd: %d lines were dropped: whoever reads this is too slow\n", n)
 		}
